@@ -1,0 +1,1 @@
+"""A durable gRPC message broker and its client."""

@@ -1,0 +1,1 @@
+"""Generated from proto/broker/broker.proto by `make proto`; never edited by hand."""

@@ -1,0 +1,55 @@
+"""The errors a caller can be given, each with a reason that machines read and a message for people.
+
+    Refused
+    ├── InvalidRequest     the request itself is wrong: repeating it cannot help      (INVALID_ARGUMENT)
+    ├── LimitReached       a limit of the server is reached: try again later          (RESOURCE_EXHAUSTED)
+    │   └── StoreFull      memory limit or disk full
+    └── Unavailable        the server or its store is away: try again, maybe elsewhere (UNAVAILABLE)
+        └── StoreUnavailable
+
+Reasons are those of proto/broker/broker.proto.
+"""
+
+from collections.abc import Mapping
+
+
+class Refused(Exception):
+    """A request was refused; nothing of it was stored unless the reason is OUTCOME_UNKNOWN.
+
+    Attributes:
+        reason: UPPER_SNAKE_CASE, from the table in broker.proto.
+        message: a sentence for people: what was wrong, and what to do.
+        metadata: the field or limit the message speaks of, for machines.
+    """
+
+    def __init__(self, reason: str, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = dict(metadata or {})
+
+
+class InvalidRequest(Refused):
+    """The request is wrong and will be wrong again."""
+
+
+class LimitReached(Refused):
+    """A limit of the server is reached; the same request may succeed later."""
+
+
+class Unavailable(Refused):
+    """The server cannot serve now; another replica, or this one later, can."""
+
+
+class StoreFull(LimitReached):
+    """The store has no room: its memory limit is reached or its disk is full."""
+
+    def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__("STORE_FULL", message, metadata)
+
+
+class StoreUnavailable(Unavailable):
+    """The store cannot be used now; nothing of the batch was stored."""
+
+    def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__("STORE_UNAVAILABLE", message, metadata)

@@ -1,0 +1,1 @@
+"""Where messages are kept: the Store contract and one module per store."""

@@ -1,0 +1,126 @@
+"""What the engine asks of a store. One test suite (tests/integration/store) runs against every implementation.
+
+Promises of every store:
+- the ids of a subject are 1, 2, 3, … in commit order, and an id is never given twice, whatever expires, is deleted
+  or (where the store is durable) restarts;
+- when `append` returns an id, the message is as durable as the store can make it;
+- a message is not returned by `read` or `get` once its `expires_at` has come.
+
+Times are integers: milliseconds since the Unix epoch.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from broker.errors import Refused
+
+NEVER_STORED = 0
+"""The `expires_at` of a fire-and-forget message: it takes an id, and nothing else is kept."""
+
+
+class NewMessage(NamedTuple):
+    """A message on its way to the store."""
+
+    body: bytes
+    expires_at: int
+    """When it stops being readable (ms), or NEVER_STORED."""
+
+
+class StoredMessage(NamedTuple):
+    """A message as the store keeps it."""
+
+    id: int
+    body: bytes
+    published_at: int
+    expires_at: int
+
+
+class Page(NamedTuple):
+    """A stretch of a subject's messages."""
+
+    messages: list[StoredMessage]
+    """In id order; ids are missing where messages expired or were never stored."""
+    last_id: int
+    """The subject's last id at the moment of the read, 0 when it has none. Messages above it are not in the page."""
+    complete: bool
+    """True when the page holds everything readable up to `last_id`; False when a bound ended it early."""
+
+
+class StoreUsage(NamedTuple):
+    """How full a store is."""
+
+    bytes: int
+    """What counts against the limit (memory) or is on disk (sqlite)."""
+    limit: int | None
+    """The bound of `bytes`, where there is one."""
+
+
+Batch = Mapping[str, Sequence[NewMessage]]
+"""Messages by subject, each subject's in the order in which they take their ids. No subject is empty."""
+
+
+class Store(Protocol):
+    """A place for messages.
+
+    Every method but `open` may raise StoreUnavailable (nothing was changed). One task at a time calls `append`;
+    the other methods may run beside it and beside each other.
+    """
+
+    @property
+    def name(self) -> str:
+        """How options and metrics call it, e.g. "sqlite"."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is acknowledged survives the end of the process."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether several replicas may use the same store."""
+
+    async def open(self) -> None:
+        """Make ready for use.
+
+        Raises:
+            StoreUnavailable: it cannot be opened; the message says why and what to do.
+        """
+
+    async def close(self) -> None:
+        """Release everything. Calls that are under way finish first."""
+
+    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+        """Commit a batch: for each subject all of its messages or none.
+
+        Returns:
+            For each subject the last id *before* the batch (so its messages have the ids after that, in their
+            order), or the error that refused this subject's messages.
+
+        Raises:
+            StoreFull: there was no room; nothing of the batch was stored.
+            StoreUnavailable: nothing of the batch was stored.
+            Unavailable: with reason OUTCOME_UNKNOWN, when it cannot be told whether the batch was stored.
+        """
+
+    async def read(self, subject: str, after_id: int, limit: int, max_bytes: int) -> Page:
+        """Return readable messages with greater ids, in id order.
+
+        At most `limit` (≥ 1) messages, and no more than fit into `max_bytes` of bodies (but always one).
+        """
+
+    async def get(self, keys: Sequence[tuple[str, int]]) -> list[StoredMessage | None]:
+        """Return for each (subject, id) the message, or None where there is none or it has expired."""
+
+    async def heads(self, subjects: Sequence[str]) -> dict[str, int]:
+        """Return the last id of each subject, 0 where nothing was ever published."""
+
+    async def before(self, subject: str, published_at: int) -> int:
+        """Return the id after which everything readable was published at or after the given time.
+
+        That is one less than the first readable message's id with such a time, or the last id when there is none.
+        """
+
+    async def expire(self, limit: int) -> int:
+        """Delete at most `limit` expired messages and return how many were deleted; ids are not reused."""
+
+    async def usage(self) -> StoreUsage:
+        """Return how full the store is."""

@@ -1,0 +1,1 @@
+"""The Kubernetes operator that turns a BrokerCluster into a running installation."""
