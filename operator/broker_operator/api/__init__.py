@@ -1,0 +1,63 @@
+"""The BrokerCluster API: its spec as frozen dataclasses, and a strict parser. No I/O, standard library only."""
+
+from broker_operator.api.cluster import GROUP, KIND, PAUSE_ANNOTATION, PLURAL, VERSION, BrokerCluster, parse
+from broker_operator.api.errors import Problem, SpecError
+from broker_operator.api.pods import PodSettings, Resources, Toleration, TopologySpread
+from broker_operator.api.quantity import Quantity
+from broker_operator.api.spec import (
+    Broker,
+    Dashboards,
+    Limit,
+    Limits,
+    MemoryStorage,
+    Monitoring,
+    Proxy,
+    ProxyService,
+    RateLimit,
+    RateLimitScope,
+    Rule,
+    ServiceType,
+    Spec,
+    SQLiteStorage,
+    Storage,
+    StorageType,
+    Subject,
+    SubjectType,
+    Unit,
+)
+
+__all__ = [
+    "GROUP",
+    "KIND",
+    "PAUSE_ANNOTATION",
+    "PLURAL",
+    "VERSION",
+    "Broker",
+    "BrokerCluster",
+    "Dashboards",
+    "Limit",
+    "Limits",
+    "MemoryStorage",
+    "Monitoring",
+    "PodSettings",
+    "Problem",
+    "Proxy",
+    "ProxyService",
+    "Quantity",
+    "RateLimit",
+    "RateLimitScope",
+    "Resources",
+    "Rule",
+    "SQLiteStorage",
+    "ServiceType",
+    "Spec",
+    "SpecError",
+    "Storage",
+    "StorageType",
+    "Subject",
+    "SubjectType",
+    "Toleration",
+    "TopologySpread",
+    "Unit",
+    "parse",
+]

@@ -1,0 +1,74 @@
+"""How the dataclasses of the API declare what the CRD schema says of a field: defaults and bounds, once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from broker_operator.api.quantity import Quantity
+
+_KEY = "broker_operator.bounds"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a value may be; the names are those of OpenAPI. For lists and maps, `item` bounds the values."""
+
+    minimum: int | None = None
+    maximum: int | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    pattern: str | None = None
+    min_items: int | None = None
+    max_items: int | None = None
+    max_properties: int | None = None
+    item: Bounds | None = None
+    key: str | None = None
+    """For a list of objects: the field whose values must differ (`x-kubernetes-list-map-keys`)."""
+    smallest: Quantity | None = None
+    largest: Quantity | None = None
+    int_or_string: bool = False
+    """The value may be written as a number too; it is kept as text."""
+    free: bool = False
+    """An object that is passed on as it is; Kubernetes checks it."""
+
+
+NONE = Bounds()
+
+
+def bounded(default: Any = dataclasses.MISSING, **bounds: Any) -> Any:
+    """A dataclass field with bounds. Without a default the field is required."""
+    return _field(default, Bounds(**bounds))
+
+
+def size(default: str | None, *, smallest: str, largest: str) -> Any:
+    """A field of type `Quantity`."""
+    value = None if default is None else Quantity(default)
+    return _field(value, Bounds(smallest=Quantity(smallest), largest=Quantity(largest)))
+
+
+def text_map(*, max_properties: int = 32, max_length: int = 1024, pattern: str | None = None, **more: Any) -> Any:
+    """A field of type `Mapping[str, str]`, empty by default."""
+    bounds = Bounds(max_properties=max_properties, item=Bounds(max_length=max_length, pattern=pattern, **more))
+    return dataclasses.field(default_factory=dict, metadata={_KEY: bounds})
+
+
+def bounds_of(field: dataclasses.Field[Any]) -> Bounds:
+    """The bounds that a field was declared with."""
+    metadata: Mapping[str, Any] = field.metadata
+    found: Bounds = metadata.get(_KEY, NONE)
+    return found
+
+
+def _field(default: Any, bounds: Bounds) -> Any:
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata={_KEY: bounds})
+    return dataclasses.field(default=default, metadata={_KEY: bounds})
+
+
+def json_name(name: str) -> str:
+    """`max_body_bytes` → `maxBodyBytes`."""
+    head, *rest = name.split("_")
+    return head + "".join(map(str.capitalize, rest))

@@ -1,0 +1,179 @@
+"""The spec of a BrokerCluster. Names, defaults and bounds are those of the CRD schema; a test holds them together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from broker_operator.api.fields import bounded, size
+from broker_operator.api.pods import DNS_NAME, PodSettings, annotation_map, label_map
+from broker_operator.api.quantity import Quantity
+
+INT32_MAX = 2**31 - 1
+
+
+class StorageType(StrEnum):
+    """Where messages are kept."""
+
+    MEMORY = "Memory"
+    SQLITE = "SQLite"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryStorage:
+    """The broker's memory: gone when the pod goes."""
+
+    limit: Quantity = size("256Mi", smallest="1Mi", largest="64Gi")
+
+
+@dataclass(frozen=True, slots=True)
+class SQLiteStorage:
+    """A database file on a volume of its own."""
+
+    size: Quantity = size("1Gi", smallest="16Mi", largest="64Ti")
+    storage_class_name: str | None = bounded(None, max_length=253, pattern=f"^$|{DNS_NAME}")
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The store of the brokers."""
+
+    type: StorageType = StorageType.SQLITE
+    memory: MemoryStorage | None = None
+    sqlite: SQLiteStorage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one broker takes before it refuses."""
+
+    max_body_bytes: Quantity = size("1Mi", smallest="1", largest="64Mi")
+    max_expiration_seconds: int = bounded(604800, minimum=1, maximum=INT32_MAX)
+    max_subscriptions: int = bounded(10000, minimum=1, maximum=1_000_000)
+    max_queue_messages: int = bounded(100_000, minimum=1, maximum=10_000_000)
+    max_queue_bytes: Quantity = size("64Mi", smallest="1Mi", largest="16Gi")
+    subscription_queue_bytes: Quantity = size("1Mi", smallest="1Ki", largest="1Gi")
+    cache_bytes: Quantity = size("32Mi", smallest="1Ki", largest="64Gi")
+
+
+class SubjectType(StrEnum):
+    """Which subjects a rule is for."""
+
+    EXACT = "Exact"
+    DISTINCT = "Distinct"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Exact: the one subject `value`. Distinct: every subject, each with a limit of its own."""
+
+    type: SubjectType
+    value: str | None = bounded(None, min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
+
+
+class Unit(StrEnum):
+    """The time in which `requests` are allowed."""
+
+    SECOND = "Second"
+    MINUTE = "Minute"
+    HOUR = "Hour"
+
+    @property
+    def seconds(self) -> int:
+        """The unit in seconds."""
+        return {Unit.SECOND: 1, Unit.MINUTE: 60, Unit.HOUR: 3600}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many requests in a unit of time; after a pause up to `burst` at once (by default `requests`)."""
+
+    requests: int = bounded(minimum=1, maximum=10_000_000)
+    unit: Unit = Unit.SECOND
+    burst: int | None = bounded(None, minimum=1, maximum=100_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A limit for one subject, for each subject, or, without `subject`, for all requests together."""
+
+    name: str = bounded(min_length=1, max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    limit: Limit
+    subject: Subject | None = None
+
+
+class RateLimitScope(StrEnum):
+    """What a limit is counted over."""
+
+    CLUSTER = "Cluster"
+    PROXY = "Proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """The rules that the proxies enforce."""
+
+    scope: RateLimitScope = RateLimitScope.CLUSTER
+    rules: tuple[Rule, ...] = bounded((), max_items=64, key="name")
+
+
+class ServiceType(StrEnum):
+    """How the Service that clients use is reachable."""
+
+    CLUSTER_IP = "ClusterIP"
+    NODE_PORT = "NodePort"
+    LOAD_BALANCER = "LoadBalancer"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyService:
+    """The Service that clients use."""
+
+    type: ServiceType = ServiceType.CLUSTER_IP
+    annotations: Mapping[str, str] = annotation_map()
+
+
+@dataclass(frozen=True, slots=True)
+class Broker(PodSettings):
+    """The broker pods."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy(PodSettings):
+    """The proxy pods in front of the brokers."""
+
+    replicas: int = bounded(1, minimum=0, maximum=100)
+    service: ProxyService = ProxyService()
+    rate_limit: RateLimit = RateLimit()
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboards:
+    """The Grafana dashboard as a ConfigMap that Grafana's sidecar finds."""
+
+    enabled: bool = True
+    labels: Mapping[str, str] = label_map()
+    annotations: Mapping[str, str] = annotation_map()
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What Prometheus and Grafana get."""
+
+    enabled: bool = True
+    labels: Mapping[str, str] = label_map()
+    interval: str = bounded("30s", max_length=8, pattern="^[1-9][0-9]{0,4}(s|m)$")
+    dashboards: Dashboards = field(default_factory=Dashboards)
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """All that a user says about a BrokerCluster."""
+
+    replicas: int = bounded(1, minimum=0, maximum=100)
+    storage: Storage = Storage()
+    limits: Limits = Limits()
+    broker: Broker = field(default_factory=Broker)
+    proxy: Proxy = field(default_factory=Proxy)
+    monitoring: Monitoring = field(default_factory=Monitoring)
