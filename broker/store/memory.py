@@ -1,0 +1,178 @@
+"""Messages in memory: nothing survives the process, and nothing is dropped to make room.
+
+The limit is on bytes as counted here: bodies, subject names, and a fixed overhead for what Python keeps around each
+(measured; a test holds the figures to reality). Subjects are never forgotten, because their ids must not come again.
+"""
+
+import heapq
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+from broker.errors import Refused, StoreFull
+from broker.store.clock import Clock, wall_clock
+from broker.store.contract import (
+    NEVER_STORED,
+    Batch,
+    NewMessage,
+    Page,
+    StoredMessage,
+    StoreUsage,
+)
+from broker.store.log import CHUNK, MessageLog
+
+MESSAGE_OVERHEAD = 416
+"""Bytes counted for a stored message beside its body, at worst: its record, numbers, and entry in the expiry heap."""
+
+SUBJECT_OVERHEAD = 1024
+"""Bytes counted for a subject beside its name: its counter, its log with one chunk, its share of the table."""
+
+_expires_at_of = attrgetter("expires_at")
+
+DEFAULT_LIMIT = 256 * 1024 * 1024
+
+
+class _Subject:
+    __slots__ = ("last_id", "log")
+
+    def __init__(self) -> None:
+        self.last_id = 0
+        self.log = MessageLog()
+
+
+_Run = tuple[int, int, int, int, _Subject]
+"""Neighbours of one subject that expire together: expires_at, sequence, first id, last id, subject.
+
+The sequence number is unique, so that heap comparisons never reach the subject.
+"""
+
+
+class MemoryStore:
+    """A Store in memory, bounded by bytes."""
+
+    name = "memory"
+    durable = False
+    shared = False
+
+    def __init__(self, limit_bytes: int = DEFAULT_LIMIT, clock: Clock = wall_clock) -> None:
+        self._limit = limit_bytes
+        self._clock = clock
+        self._used = 0
+        self._subjects: dict[str, _Subject] = {}
+        self._runs: list[_Run] = []
+        self._run_sequence = 0
+        self._uncounted = 0
+        """Messages that expired to make room, which `expire` has not reported yet."""
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+        """Store each subject's messages that fit; a subject that does not fit gets StoreFull as its result."""
+        return {name: self._append(name, messages, published_at) for name, messages in batch.items()}
+
+    def _append(self, name: str, messages: Sequence[NewMessage], published_at: int) -> int | Refused:
+        subject = self._subjects.get(name)
+        room = sum(MESSAGE_OVERHEAD + len(body) for body, expires_at in messages if expires_at != NEVER_STORED)
+        if subject is None:
+            room += SUBJECT_OVERHEAD + sys.getsizeof(name)
+        if room and not self._make_room(room):
+            return StoreFull(
+                f"the memory limit of {self._limit} bytes is reached: {self._used} are in use and these messages need "
+                f"{room}; raise the limit, let messages expire sooner, or publish again later",
+                {"limit": "memory", "limit_bytes": str(self._limit)},
+            )
+        self._used += room
+        if subject is None:
+            subject = self._subjects[name] = _Subject()
+        before, subject.last_id = subject.last_id, subject.last_id + len(messages)
+        stored = [
+            StoredMessage(message_id, body, published_at, expires_at)
+            for message_id, (body, expires_at) in enumerate(messages, before + 1)
+            if expires_at != NEVER_STORED
+        ]
+        subject.log.extend(stored)
+        for expires_at, run in groupby(stored, key=_expires_at_of):
+            ids = [message.id for message in run]
+            self._push_run(expires_at, ids[0], ids[-1], subject)
+        return before
+
+    async def read(self, subject: str, after_id: int, limit: int, max_bytes: int) -> Page:
+        """Return readable messages with greater ids, in id order."""
+        known = self._subjects.get(subject)
+        if known is None:
+            return Page([], 0, True)
+        messages: list[StoredMessage] = []
+        for message in self._readable(known.log.after(after_id)):
+            max_bytes -= len(message.body)
+            if messages and (len(messages) == limit or max_bytes < 0):
+                return Page(messages, known.last_id, False)
+            messages.append(message)
+        return Page(messages, known.last_id, True)
+
+    async def get(self, keys: Sequence[tuple[str, int]]) -> list[StoredMessage | None]:
+        """Return for each (subject, id) the message, or None."""
+        now = self._clock()
+        found: list[StoredMessage | None] = []
+        for name, message_id in keys:
+            subject = self._subjects.get(name)
+            message = subject.log.find(message_id) if subject is not None else None
+            found.append(message if message is not None and message.expires_at > now else None)
+        return found
+
+    async def heads(self, subjects: Sequence[str]) -> dict[str, int]:
+        """Return the last id of each subject, 0 where nothing was ever published."""
+        return {name: known.last_id if (known := self._subjects.get(name)) else 0 for name in subjects}
+
+    async def before(self, subject: str, published_at: int) -> int:
+        """Return the id after which everything readable was published at or after the given time."""
+        known = self._subjects.get(subject)
+        if known is None:
+            return 0
+        first = next(self._readable(known.log.published_from(published_at)), None)
+        return known.last_id if first is None else first.id - 1
+
+    async def expire(self, limit: int) -> int:
+        """Delete at most `limit` expired messages and return how many; those that made room before count here too."""
+        expired = min(limit, self._uncounted)
+        self._uncounted -= expired
+        while expired < limit and (removed := self._remove_due(limit - expired)) is not None:
+            expired += removed
+        return expired
+
+    async def usage(self) -> StoreUsage:
+        """Return the bytes counted against the limit."""
+        return StoreUsage(self._used, self._limit)
+
+    def _readable(self, messages: Iterator[StoredMessage]) -> Iterator[StoredMessage]:
+        now = self._clock()
+        return (message for message in messages if message.expires_at > now)
+
+    def _make_room(self, room: int) -> bool:
+        """Delete expired messages until `room` bytes fit, and return whether they do."""
+        while self._used + room > self._limit:
+            removed = self._remove_due(CHUNK)
+            if removed is None:
+                return False
+            self._uncounted += removed
+        return True
+
+    def _push_run(self, expires_at: int, first_id: int, last_id: int, subject: _Subject) -> None:
+        self._run_sequence += 1
+        heapq.heappush(self._runs, (expires_at, self._run_sequence, first_id, last_id, subject))
+
+    def _remove_due(self, limit: int) -> int | None:
+        """Delete up to `limit` messages of the run that is due first; return how many, or None when none is due."""
+        if not self._runs or self._runs[0][0] > self._clock():
+            return None
+        expires_at, _, first_id, last_id, subject = heapq.heappop(self._runs)
+        until = min(last_id, first_id + limit - 1)
+        if until < last_id:
+            self._push_run(expires_at, until + 1, last_id, subject)
+        removed = subject.log.remove(first_id, until)
+        self._used -= sum(MESSAGE_OVERHEAD + len(message.body) for message in removed)
+        return len(removed)

@@ -1,0 +1,204 @@
+"""What changes the database; runs in one thread, one transaction a batch."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from broker.errors import Refused, StoreFull
+from broker.store.clock import Clock
+from broker.store.contract import Batch
+from broker.store.sqlite.database import ID_BITS, MAX_ID, MAX_KEY, WAL_PAGES, connect
+from broker.store.sqlite.errors import code_of, outcome_unknown, translate
+
+EXPIRE_STEP = 1000
+"""Messages deleted in one transaction: a few ms, so that appends are not held up."""
+
+ROOM_STEPS = 8
+"""So many such steps at most are taken to make room for a batch."""
+
+CACHED_SUBJECTS = 50_000
+"""Subjects whose key and last id are kept in memory (about 250 bytes each)."""
+
+_WAL_BOUND = 4 * WAL_PAGES * 4096
+"""Bytes of log above which the writer waits for readers to let it start again."""
+
+_INSERT = "INSERT INTO messages (position, published_at, expires_at, body) VALUES (?, ?, ?, ?)"
+_NEW_SUBJECT = "INSERT INTO subjects (last_id, key, name) VALUES (?, ?, ?)"
+_COUNT = "UPDATE subjects SET last_id = ? WHERE key = ?"
+_EXPIRE = (
+    "DELETE FROM messages WHERE position IN"
+    " (SELECT position FROM messages WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
+)
+
+_Known = tuple[int, int]
+"""A subject's key and last id."""
+
+
+class Writer:
+    """The only connection that writes. After an error it is opened anew by the next call.
+
+    The process holds the file's lock, so what is cached here after a commit stays true.
+    """
+
+    def __init__(self, path: Path, clock: Clock, max_bytes: int | None) -> None:
+        self._path = path
+        self._wal = Path(f"{path}-wal")
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._connection: sqlite3.Connection | None = None
+        self._known: dict[str, _Known] = {}
+        """Least recently written first."""
+        self._last_key = 0
+        self._uncounted = 0
+        """Messages that expired to make room, which `expire` has not reported yet."""
+
+    def open(self) -> None:
+        """Connect, so that the first call does not have to.
+
+        Raises:
+            StoreUnavailable: the file cannot be used.
+        """
+        try:
+            self._connect()
+        except sqlite3.Error as error:
+            raise translate(error, str(self._path)) from error
+
+    def close(self) -> None:
+        """Release the connection; the next call opens it again."""
+        self._known.clear()
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+        """As Store.append. When there is no room, expired messages are deleted first."""
+        for _ in range(ROOM_STEPS):
+            try:
+                return self._append(batch, published_at)
+            except StoreFull:
+                removed = self._expire(EXPIRE_STEP)
+                if not removed:
+                    raise
+                self._uncounted += removed
+        return self._append(batch, published_at)
+
+    def expire(self, limit: int) -> int:
+        """As Store.expire, in one transaction."""
+        counted = min(limit, self._uncounted)
+        self._uncounted -= counted
+        return counted + (self._expire(limit - counted) if counted < limit else 0)
+
+    def _append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+        results: dict[str, int | Refused] = {}
+        known: dict[str, _Known] = {}
+        new: list[tuple[int, int, str]] = []
+        counts: list[tuple[int, int]] = []
+        rows: list[tuple[int, int, int, bytes]] = []
+        with self._transaction() as connection:
+            for subject, messages in batch.items():
+                key, last_id = self._look_up(connection, subject) or (self._last_key + len(new) + 1, 0)
+                until = last_id + len(messages)
+                if key > MAX_KEY or until > MAX_ID:
+                    results[subject] = _out_of_numbers(subject, key)
+                    continue
+                if last_id:
+                    counts.append((until, key))
+                else:
+                    new.append((until, key, subject))
+                base = key << ID_BITS | last_id
+                rows += [
+                    (position, published_at, expires_at, body)
+                    for position, (body, expires_at) in enumerate(messages, base + 1)
+                    if expires_at
+                ]
+                known[subject] = (key, until)
+                results[subject] = last_id
+            connection.executemany(_NEW_SUBJECT, new)
+            connection.executemany(_COUNT, counts)
+            connection.executemany(_INSERT, rows)
+        self._last_key += len(new)
+        self._remember(known)
+        return results
+
+    def _expire(self, limit: int) -> int:
+        with self._transaction() as connection:
+            return connection.execute(_EXPIRE, (self._clock(), limit)).rowcount
+
+    def _look_up(self, connection: sqlite3.Connection, subject: str) -> _Known | None:
+        known = self._known.get(subject)
+        if known is None:
+            known = connection.execute("SELECT key, last_id FROM subjects WHERE name = ?", (subject,)).fetchone()
+        return known
+
+    def _remember(self, known: dict[str, _Known]) -> None:
+        for subject, counters in known.items():
+            self._known.pop(subject, None)
+            self._known[subject] = counters
+        while len(self._known) > CACHED_SUBJECTS:
+            del self._known[next(iter(self._known))]
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = connect(self._path, max_bytes=self._max_bytes)
+            (last_key,) = connection.execute("SELECT coalesce(max(key), 0) FROM subjects").fetchone()
+            self._last_key = last_key
+            self._connection = connection
+        return self._connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit what is done inside, or roll it back and raise the contract's error."""
+        try:
+            connection = self._connect()
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+        except sqlite3.Error as error:
+            raise self._failed(error, committing=False) from error
+        except BaseException:
+            self._roll_back()
+            raise
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise self._failed(error, committing=True) from error
+        self._bound_log(connection)
+
+    def _failed(self, error: sqlite3.Error, *, committing: bool) -> Refused:
+        """Roll back and return the contract's error.
+
+        A COMMIT that failed has not happened for this process: SQLite has rolled it back or is told to. But after an
+        I/O error (of the sync) the transaction may stand complete in the log, and would be found there if the process
+        died now: only then the outcome is unknown. A full disk ends the log before the mark of the commit.
+        """
+        self._roll_back()
+        code = code_of(error)
+        if code != sqlite3.SQLITE_FULL:
+            self.close()
+        if committing and code == sqlite3.SQLITE_IOERR:
+            return outcome_unknown(error, str(self._path))
+        return translate(error, str(self._path))
+
+    def _roll_back(self) -> None:
+        connection = self._connection
+        try:
+            if connection is not None and connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self.close()
+
+    def _bound_log(self, connection: sqlite3.Connection) -> None:
+        """Begin the log anew when readers have kept SQLite from doing so by itself for long."""
+        # The commit stands: an error here will be met again, and answered, by the next one.
+        with suppress(OSError, sqlite3.Error):
+            if self._wal.stat().st_size > _WAL_BOUND:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _out_of_numbers(subject: str, key: int) -> StoreFull:
+    if key > MAX_KEY:
+        return StoreFull(
+            f"a SQLite store holds at most {MAX_KEY} subjects; publish to known ones", {"limit": "subjects"}
+        )
+    return StoreFull(f"subject {subject!r} has used all {MAX_ID} ids of a SQLite store", {"limit": "ids"})
