@@ -1,0 +1,249 @@
+"""A subscription that outlives its connections."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import Self
+
+import grpc
+
+from broker.api import broker_pb2
+from broker.client.backoff import Backoff
+from broker.client.calls import Channel
+from broker.client.errors import BrokerError, Unavailable, from_rpc
+from broker.client.messages import EARLIEST, Message, Start, after_id, from_wire, subscribe_request
+
+logger = logging.getLogger(__name__)
+
+LAST_ID_KEY = "broker-last-id"
+"""Initial metadata of a subscription from LATEST: the subject's last id when it began to stand."""
+
+OnReconnect = Callable[[BrokerError], object]
+"""Called with the error that ended the connection, when the subscription stands again."""
+
+_Call = grpc.aio.UnaryStreamCall[broker_pb2.SubscribeRequest, broker_pb2.MessageBatch]
+
+
+class Subscription:
+    """The messages of one subject, in id order, each once. Made by `Broker.subscribe`.
+
+    It is an async iterator, and an async context manager for those who want to know when it stands:
+
+        async with broker.subscribe("orders") as orders:
+            ...                       # every message acknowledged from here on will be delivered
+            async for message in orders:
+                ...
+
+    Without `async with` the first iteration opens it. It reads the next frame only when the last one was given out
+    (behind that, HTTP/2 flow control holds the server back), so a slow loop costs neither memory nor messages. A
+    timeout around the loop does no harm: the next iteration goes on where it stopped.
+
+    When the connection is lost it connects again, with growing, jittered pauses and without end, and goes on after
+    the last message it gave out: nothing that is retained is lost or given twice. It does not end by itself; it
+    raises BrokerError only for what another attempt cannot cure.
+
+    What a reconnect cannot bring back:
+    - fire-and-forget messages that were published while it was away, and messages that expired meanwhile;
+    - when the server lost its messages (a memory broker restarted), those. This is noticed when the new server has
+      not yet come to our last id: a warning is logged, and the subscription goes on from the earliest message. It
+      cannot be noticed once the new server has more messages than the old one had.
+
+    A subscription from LATEST that has not yet received a message goes on after the subject's last id of the moment
+    when it first stood, which the server says. Where it does not say it, messages published while the connection was
+    away are missed; a warning is logged.
+    """
+
+    def __init__(self, channel: Channel, subject: str, start: Start, on_reconnect: OnReconnect | None) -> None:
+        subscribe_request(subject, start)  # a wrong argument is told here, not at the first iteration
+        self._channel = channel
+        self._subject = subject
+        self._position = start
+        self._on_reconnect = on_reconnect
+        self._backoff = Backoff()
+        self._call: _Call | None = None
+        """The call while the subscription stands."""
+        self._reading: asyncio.Task[broker_pb2.MessageBatch] | None = None
+        self._frame: Iterator[broker_pb2.Message] = iter(())
+        self._last_id: int | None = None
+        self._lost: BrokerError | None = None
+        """What ended it when it stood the last time."""
+        self._stood = False
+        self._closed = False
+
+    @property
+    def subject(self) -> str:
+        """The subject it listens to."""
+        return self._subject
+
+    @property
+    def last_id(self) -> int | None:
+        """The id of the last message it gave out; store it to go on later with `start=after_id(…)`."""
+        return self._last_id
+
+    async def __aenter__(self) -> Self:
+        await self._ensure_standing()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        while True:
+            for message in self._frame:
+                self._last_id = message.id
+                self._position = after_id(message.id)
+                return from_wire(message)
+            call = await self._ensure_standing()
+            if call is None:
+                raise StopAsyncIteration
+            await self._next_frame(call)
+
+    async def close(self) -> None:
+        """End it; iterations end. Calling it again does nothing."""
+        self._closed = True
+        self._frame = iter(())
+        reading = self._reading
+        self._hang_up()
+        if reading is not None:
+            await asyncio.wait([reading])
+
+    def __del__(self) -> None:
+        # Left by `break` without `async with`: do not keep the server sending.
+        with contextlib.suppress(AttributeError, RuntimeError):
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        call, self._call, self._reading = self._call, None, None
+        if call is not None:
+            call.cancel()
+
+    async def _ensure_standing(self) -> _Call | None:
+        """Return the call, opened if need be; None when the subscription was closed."""
+        if self._closed:
+            return None
+        if self._call is None:
+            await (self._reconnect() if self._stood else self._open_first())
+        return self._call
+
+    async def _next_frame(self, call: _Call) -> None:
+        """Wait for one frame, or for the end of the call."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(_read(call, self._channel.target))
+            self._reading.add_done_callback(_retrieve)
+        try:
+            # Shielded: a timeout of the caller must not cancel the call, only this waiting for it.
+            frame = await asyncio.shield(self._reading)
+        except BrokerError as error:
+            self._lost = error
+            self._hang_up()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._closed or (task is not None and task.cancelling()):
+                raise
+        else:
+            self._reading = None
+            self._backoff.reset()
+            self._frame = iter(frame.messages)
+
+    async def _open_first(self) -> None:
+        """Open it, waiting for a server that is away as long as any other call would."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._channel.timeout
+        while not self._closed:
+            try:
+                await self._open(deadline - clock())
+            except BrokerError as error:
+                pause = self._backoff.next()
+                again = self._channel.wait_for_ready and isinstance(error, Unavailable) and error.retriable
+                if not again or clock() + pause >= deadline:
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                self._stood = True
+                return
+
+    async def _reconnect(self) -> None:
+        """Connect again until the subscription stands, or until an error says that it never will."""
+        cause = error = self._lost or Unavailable("STREAM_ENDED", "the connection was lost", retriable=True)
+        while not self._closed:
+            if error.reason == "START_BEYOND_END":
+                logger.warning(
+                    "the broker at %s has lost the messages of subject %r (it never gave the id %d): "
+                    "going on from the earliest it has",
+                    self._channel.target, self._subject, self._position.id,
+                )  # fmt: skip
+                self._position = EARLIEST
+            elif not error.retriable:
+                raise error
+            pause = self._backoff.next()
+            logger.info("subscription to %r lost: %s; again in %.1f s", self._subject, error, pause)
+            await asyncio.sleep(pause)
+            try:
+                await self._open(self._channel.timeout)
+            except BrokerError as failure:
+                error = failure
+                continue
+            if self._on_reconnect is not None:
+                self._on_reconnect(cause)
+            return
+
+    async def _open(self, limit: float) -> None:
+        """Call, and wait until the subscription stands.
+
+        Raises:
+            BrokerError: it does not, or not within `limit` seconds.
+        """
+        request = subscribe_request(self._subject, self._position)
+        call = self._channel.subscribe_batch(request, wait_for_ready=self._channel.wait_for_ready)
+        try:
+            async with asyncio.timeout(limit):
+                metadata = await call.initial_metadata()
+                if call.done():  # refused: grpc then gives empty metadata and keeps the error for the first read
+                    await _read(call, self._channel.target)
+        except TimeoutError:
+            call.cancel()
+            message, code = self._channel.no_connection(limit), grpc.StatusCode.DEADLINE_EXCEEDED
+            raise Unavailable("NOT_CONNECTED", message, code=code, retriable=True) from None
+        except BaseException:
+            call.cancel()
+            raise
+        if self._closed:  # by another task, meanwhile
+            call.cancel()
+            return
+        self._call = call
+        self._learn_position(metadata)
+
+    def _learn_position(self, metadata: grpc.aio.Metadata) -> None:
+        """Turn "from now on" into an id, so that a reconnect before the first message loses nothing."""
+        if self._position.kind != "latest":
+            return
+        last_id = metadata.get(LAST_ID_KEY)
+        if isinstance(last_id, str) and last_id.isdecimal():
+            self._position = after_id(int(last_id))
+        elif self._stood:
+            logger.warning(
+                "subscription to %r stands again, but what was published meanwhile is missed: "
+                "the broker at %s does not say the subject's last id, and no message had come yet",
+                self._subject, self._channel.target,
+            )  # fmt: skip
+
+
+async def _read(call: _Call, target: str) -> broker_pb2.MessageBatch:
+    """Read one frame; the end of the stream, which a broker never sends, is a lost connection."""
+    try:
+        frame = await call.read()
+    except grpc.aio.AioRpcError as failure:
+        raise from_rpc(failure, target, idempotent=True) from failure
+    if isinstance(frame, broker_pb2.MessageBatch):
+        return frame
+    raise Unavailable("STREAM_ENDED", f"{target} ended the subscription without an error", retriable=True)
+
+
+def _retrieve(reading: asyncio.Task[broker_pb2.MessageBatch]) -> None:
+    """Look at the outcome, so that a subscription which nobody reads any more leaves no warning behind."""
+    if not reading.cancelled():
+        reading.exception()
