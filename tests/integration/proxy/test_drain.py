@@ -13,6 +13,7 @@ import envoy
 import grpc
 import pytest
 
+NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 DRAIN = Path(__file__).parents[3] / "proxy" / "drain.py"
 
 
@@ -40,7 +41,7 @@ class Proxy:
 def configuration(backend_port: int, socket: Path) -> dict[str, object]:
     router = {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
     manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{NETWORK}.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "ingress",
         "codec_type": "HTTP2",
         "drain_timeout": "0.1s",
