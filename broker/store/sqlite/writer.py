@@ -20,7 +20,7 @@ ROOM_STEPS = 8
 CACHED_SUBJECTS = 50_000
 """Subjects whose key and last id are kept in memory (about 250 bytes each)."""
 
-_WAL_BOUND = 4 * WAL_PAGES * 4096
+WAL_BOUND = 4 * WAL_PAGES * 4096
 """Bytes of log above which the writer waits for readers to let it start again."""
 
 _INSERT = "INSERT INTO messages (position, published_at, expires_at, body) VALUES (?, ?, ?, ?)"
@@ -50,6 +50,7 @@ class Writer:
         self._known: dict[str, _Known] = {}
         """Least recently written first."""
         self._last_key = 0
+        self._wal_bound = WAL_BOUND
         self._uncounted = 0
         """Messages that expired to make room, which `expire` has not reported yet."""
 
@@ -168,15 +169,15 @@ class Writer:
     def _failed(self, error: sqlite3.Error, *, committing: bool) -> Refused:
         """Roll back and return the contract's error.
 
-        A COMMIT that failed has not happened for this process: SQLite has rolled it back or is told to. But after an
-        I/O error (of the sync) the transaction may stand complete in the log, and would be found there if the process
-        died now: only then the outcome is unknown. A full disk ends the log before the mark of the commit.
+        A COMMIT that failed has not happened for this process: SQLite has rolled it back or is told to. When a write
+        failed (disk full or not) it will not happen later either, since the mark of the commit is written last. But
+        after a failed sync the log may hold the whole transaction, and a process that died now would find it there.
         """
         self._roll_back()
         code = code_of(error)
         if code != sqlite3.SQLITE_FULL:
             self.close()
-        if committing and code == sqlite3.SQLITE_IOERR:
+        if committing and code == sqlite3.SQLITE_IOERR and error.sqlite_errorcode != sqlite3.SQLITE_IOERR_WRITE:
             return outcome_unknown(error, str(self._path))
         return translate(error, str(self._path))
 
@@ -189,11 +190,14 @@ class Writer:
             self.close()
 
     def _bound_log(self, connection: sqlite3.Connection) -> None:
-        """Begin the log anew when readers have kept SQLite from doing so by itself for long."""
+        """Begin the log anew when reads have overlapped for so long that SQLite found no moment for it."""
         # The commit stands: an error here will be met again, and answered, by the next one.
         with suppress(OSError, sqlite3.Error):
-            if self._wal.stat().st_size > _WAL_BOUND:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if self._wal.stat().st_size <= self._wal_bound:
+                return
+            (held, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # A backup may hold the log for minutes: wait for it only now and then, not at every commit.
+            self._wal_bound = self._wal_bound + WAL_BOUND if held else WAL_BOUND
 
 
 def _out_of_numbers(subject: str, key: int) -> StoreFull:
