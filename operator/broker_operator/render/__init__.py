@@ -1,0 +1,7 @@
+"""What a BrokerCluster becomes: pure functions from the parsed spec to plain Kubernetes objects. No I/O but package data."""
+
+from broker_operator.render.names import BROKER, MONITORING, PROXY, address, labels, selector
+from broker_operator.render.objects import render
+from broker_operator.render.settings import RenderSettings
+
+__all__ = ["BROKER", "MONITORING", "PROXY", "RenderSettings", "address", "labels", "render", "selector"]

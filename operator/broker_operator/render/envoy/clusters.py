@@ -1,0 +1,107 @@
+"""Whom the proxy talks to: the brokers (twice), the other proxies, its own admin interface."""
+
+from __future__ import annotations
+
+from broker_operator.render.envoy.names import (
+    ADMIN_CLUSTER,
+    BROKER_CLUSTER,
+    PROXY_CLUSTER,
+    SERVICE,
+    STREAM_CLUSTER,
+    Config,
+    socket_address,
+    typed,
+)
+from broker_operator.render.envoy.places import Address, Places
+
+DNS_REFRESH = "2s"
+
+
+def clusters(places: Places) -> list[Config]:
+    """All clusters of the bootstrap."""
+    return [
+        # A call is refused, not queued without end, when this many are under way.
+        _brokers(BROKER_CLUSTER, places.brokers, max_requests=100_000),
+        _brokers(STREAM_CLUSTER, places.brokers, max_requests=1_000_000),
+        {
+            "name": PROXY_CLUSTER,
+            **_found_by_dns(),
+            "load_assignment": _assignment(PROXY_CLUSTER, places.proxies),
+        },
+        {
+            "name": ADMIN_CLUSTER,
+            "type": "STATIC",
+            "load_assignment": {
+                "cluster_name": ADMIN_CLUSTER,
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"pipe": {"path": places.admin_socket}}}}]}],
+            },
+        },
+    ]
+
+
+def _brokers(name: str, brokers: tuple[Address, ...], max_requests: int) -> Config:
+    return {
+        "name": name,
+        **_found_by_dns(),
+        "connect_timeout": "2s",
+        "lb_policy": "LEAST_REQUEST",
+        # A pod that left DNS is gone, also while its health check still passes.
+        "ignore_health_on_host_removal": True,
+        # Never send to brokers that are known to be down.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                explicit_http_config={
+                    "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
+                },
+            )
+        },
+        "health_checks": [
+            {
+                "timeout": "1s",
+                "interval": "1s",
+                "no_traffic_interval": "1s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "grpc_health_check": {"service_name": SERVICE},
+            }
+        ],
+        # At most half are ejected, so never the only one.
+        "outlier_detection": {"consecutive_5xx": 5, "base_ejection_time": "10s", "max_ejection_percent": 50},
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": 10_000,
+                    "max_pending_requests": 10_000,
+                    "max_requests": max_requests,
+                    "max_retries": 64,
+                }
+            ]
+        },
+        "load_assignment": _assignment(name, brokers),
+    }
+
+
+def _found_by_dns() -> Config:
+    """Names are asked again and again; addresses pass as they are."""
+    return {
+        "cluster_type": {
+            "name": "envoy.clusters.dns",
+            "typed_config": typed(
+                "envoy.extensions.clusters.dns.v3.DnsCluster",
+                dns_lookup_family="V4_PREFERRED",
+                dns_refresh_rate=DNS_REFRESH,
+                respect_dns_ttl=False,
+            ),
+        }
+    }
+
+
+def _assignment(name: str, addresses: tuple[Address, ...]) -> Config:
+    return {
+        "cluster_name": name,
+        "endpoints": [
+            {"lb_endpoints": [{"endpoint": {"address": socket_address(at.host, at.port)}} for at in addresses]}
+        ],
+    }

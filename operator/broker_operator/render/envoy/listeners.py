@@ -1,0 +1,123 @@
+"""Where the proxy is spoken to: the clients' listener, and a read-only one for probes and Prometheus."""
+
+from __future__ import annotations
+
+from broker_operator.render.envoy import limits
+from broker_operator.render.envoy.names import (
+    ADMIN_CLUSTER,
+    GRPC_STATS,
+    LISTENER,
+    METHODS,
+    ROUTER,
+    SERVICE,
+    Config,
+    socket_address,
+    typed,
+)
+from broker_operator.render.envoy.places import Address, Places
+
+MAX_CONNECTION_DURATION = "900s"
+"""Then a connection gets no new calls (GOAWAY), so that clients spread over new proxies. Open streams live on."""
+MAX_STREAMS_PER_CONNECTION = 20_000
+"""gRPC clients queue calls above this in silence, and subscriptions never end; so it is high."""
+_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def listeners(places: Places, route_source: Config) -> list[Config]:
+    """Both listeners. Nothing here depends on what users change: a changed listener cuts its streams."""
+    return [
+        _listener("grpc", places.listen, _clients(places, route_source)),
+        {**_listener("stats", places.stats, _stats()), "ignore_global_conn_limit": True},
+    ]
+
+
+def _listener(name: str, at: Address, manager: Config) -> Config:
+    return {
+        "name": name,
+        "address": socket_address(at.host, at.port),
+        "filter_chains": [
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+        ],
+    }
+
+
+def _clients(places: Places, route_source: Config) -> Config:
+    return typed(
+        _MANAGER,
+        stat_prefix=LISTENER,
+        codec_type="HTTP2",
+        use_remote_address=True,
+        generate_request_id=False,
+        # Streams are silent as long as they like; dead peers are found by the keepalive below.
+        stream_idle_timeout="0s",
+        request_headers_timeout="10s",
+        common_http_protocol_options={"max_connection_duration": MAX_CONNECTION_DURATION},
+        http2_protocol_options={
+            "max_concurrent_streams": MAX_STREAMS_PER_CONNECTION,
+            "connection_keepalive": {"interval": "30s", "timeout": "10s"},
+        },
+        access_log=[_error_log()],
+        http_filters=[
+            {"name": GRPC_STATS, "typed_config": _grpc_stats()},
+            limits.extraction_filter(places.descriptor_set),
+            limits.limit_filter(),
+            {"name": ROUTER, "typed_config": typed("envoy.extensions.filters.http.router.v3.Router")},
+        ],
+        **route_source,
+    )
+
+
+def _grpc_stats() -> Config:
+    return typed(
+        "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig",
+        individual_method_stats_allowlist={"services": [{"name": SERVICE, "method_names": list(METHODS)}]},
+        enable_upstream_stats=True,
+    )
+
+
+def _error_log() -> Config:
+    """One JSON line for each call that failed by our fault. Clients' mistakes and refusals are counted, not logged."""
+    return {
+        "name": "envoy.access_loggers.stdout",
+        "filter": {
+            "grpc_status_filter": {"statuses": ["UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"]}
+        },
+        "typed_config": typed(
+            "envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+            log_format={
+                "json_format": {
+                    "time": "%START_TIME%",
+                    "call": "%REQ(:PATH)%",
+                    "status": "%GRPC_STATUS(CAMEL_STRING)%",
+                    "flags": "%RESPONSE_FLAGS%",
+                    "details": "%RESPONSE_CODE_DETAILS%",
+                    "duration_ms": "%DURATION%",
+                    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+                    "broker": "%UPSTREAM_HOST%",
+                }
+            },
+        ),
+    }
+
+
+def _stats() -> Config:
+    return typed(
+        _MANAGER,
+        stat_prefix="stats",
+        http_filters=[{"name": ROUTER, "typed_config": typed("envoy.extensions.filters.http.router.v3.Router")}],
+        route_config={
+            "name": "stats",
+            "virtual_hosts": [
+                {
+                    "name": "stats",
+                    "domains": ["*"],
+                    "routes": [_read_only("/ready"), _read_only("/stats/prometheus")],
+                }
+            ],
+        },
+    )
+
+
+def _read_only(path: str) -> Config:
+    only_get = [{"name": ":method", "string_match": {"exact": "GET"}}]
+    return {"match": {"path": path, "headers": only_get}, "route": {"cluster": ADMIN_CLUSTER}}

@@ -1,0 +1,118 @@
+"""Which call goes where, for how long, and what is tried again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from broker_operator.api import BrokerCluster
+from broker_operator.render.envoy import limits
+from broker_operator.render.envoy.names import (
+    BROKER_CLUSTER,
+    ROUTE_CONFIG,
+    SERVICE,
+    STREAM_CLUSTER,
+    Config,
+    typed,
+)
+
+CALL_TIMEOUT = "30s"
+"""The longest a call that is not a stream may take; clients set shorter deadlines themselves."""
+
+BEFORE_SENDING = "connect-failure,refused-stream,reset-before-request"
+"""No broker has seen the request, so nothing is published twice."""
+READ_ONLY = f"{BEFORE_SENDING},unavailable"
+
+FRAME_SPARE_BYTES = 64 * 1024
+"""Room for the fields around a body."""
+MIN_FRAME_BYTES = 4 * 1024 * 1024
+"""gRPC's usual limit of one message; frames of batches may be so large even when bodies are small."""
+
+
+def routes(cluster: BrokerCluster) -> Config:
+    """The RouteConfiguration: everything that may change while streams live."""
+    frame = max(MIN_FRAME_BYTES, 2 * cluster.spec.limits.max_body_bytes.bytes) + FRAME_SPARE_BYTES
+    return {
+        "name": ROUTE_CONFIG,
+        "virtual_hosts": [
+            {
+                "name": ROUTE_CONFIG,
+                "domains": ["*"],
+                # Reading the subject holds a whole message, whatever the HTTP/2 window.
+                "request_body_buffer_limit": frame,
+                "typed_per_filter_config": limits.limits(cluster.spec.proxy.rate_limit),
+                "routes": [
+                    _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
+                    _call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING),
+                    _call(f"/{SERVICE}/Fetch", READ_ONLY),
+                    _stream(f"/{SERVICE}/Subscribe"),
+                    _stream(f"/{SERVICE}/SubscribeBatch"),
+                    _stream(f"/{SERVICE}/PublishStream"),
+                    _unlimited(_stream("/grpc.health.v1.Health/Watch")),
+                    _unlimited(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
+                    _unlimited(_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")),
+                    _unlimited(_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")),
+                    _unlimited(_no_such_call()),
+                ],
+            }
+        ],
+    }
+
+
+def routes_file(cluster: BrokerCluster) -> Config:
+    """The same as the content of the file that Envoy watches; its version is a hash of what it says."""
+    config = routes(cluster)
+    version = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+    return {
+        "version_info": version,
+        "resources": [typed("envoy.config.route.v3.RouteConfiguration", **config)],
+    }
+
+
+def _call(path: str, retry_on: str) -> Config:
+    return {
+        "match": {"path": path, "grpc": {}},
+        "decorator": {"operation": path.removeprefix("/")},
+        "route": {
+            "cluster": BROKER_CLUSTER,
+            "timeout": CALL_TIMEOUT,
+            "retry_policy": {
+                "retry_on": retry_on,
+                "num_retries": 3,
+                "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
+            },
+        },
+    }
+
+
+def _stream(path: str) -> Config:
+    return {
+        "match": {"path": path, "grpc": {}},
+        "decorator": {"operation": path.removeprefix("/")},
+        "route": {
+            "cluster": STREAM_CLUSTER,
+            # 0 is "never": a subscription may be silent for days. The default would end it after 15 s.
+            "timeout": "0s",
+            "idle_timeout": "0s",
+            "retry_policy": {
+                "retry_on": BEFORE_SENDING,
+                "num_retries": 3,
+                "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
+            },
+        },
+    }
+
+
+def _unlimited(route: Config) -> Config:
+    return {**route, "typed_per_filter_config": limits.switched_off()}
+
+
+def _no_such_call() -> Config:
+    """To a gRPC client Envoy says 404 as UNIMPLEMENTED."""
+    return {
+        "match": {"prefix": "/"},
+        "direct_response": {
+            "status": 404,
+            "body": {"inline_string": "no such call: this is a broker, see service broker.Broker"},
+        },
+    }

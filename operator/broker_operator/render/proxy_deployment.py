@@ -1,0 +1,64 @@
+"""The proxies: Envoy in front of the brokers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import ROUND_CEILING, Decimal
+
+from broker_operator.api import BrokerCluster
+from broker_operator.render import config_map, names, pods
+from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
+from broker_operator.render.settings import RenderSettings
+
+DEFAULT_WORKERS = 2
+"""Envoy would start one worker for each CPU of the node."""
+
+
+def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
+    """One Deployment. Limits and routes reach running proxies through the mounted ConfigMap: no restart, no hash here."""
+    name, proxy = names.proxy(cluster), cluster.spec.proxy
+    container = pods.container(
+        "envoy",
+        settings.proxy_image,
+        proxy,
+        command=["envoy"],
+        args=[
+            f"--config-path={config_map.DIRECTORY}/{config_map.BOOTSTRAP}",
+            f"--concurrency={_workers(proxy.resources.limits)}",
+            "--log-level=warning",
+            "--disable-hot-restart",
+        ],
+        ports=[pods.port("grpc", GRPC_PORT), pods.port("http-stats", HTTP_PORT)],
+        volumeMounts=[
+            # The whole directory: a file mounted by subPath would never change.
+            {"name": "config", "mountPath": config_map.DIRECTORY, "readOnly": True},
+            {"name": "admin", "mountPath": config_map.ADMIN_DIRECTORY},
+        ],
+        # Envoy ends at once on SIGTERM; the drain comes before.
+        lifecycle={"preStop": {"exec": {"command": ["/usr/local/bin/drain", f"--budget={proxy.drain_seconds}"]}}},
+        startupProbe=pods.probe("http-stats", "/ready", periodSeconds=1, timeoutSeconds=2, failureThreshold=60),
+        readinessProbe=pods.probe("http-stats", "/ready", periodSeconds=2, timeoutSeconds=2, failureThreshold=2),
+        # Not /ready: a proxy that drains is alive.
+        livenessProbe={"tcpSocket": {"port": "http-stats"}, "periodSeconds": 10, "failureThreshold": 3},
+    )
+    volumes: list[Object] = [
+        {"name": "config", "configMap": {"name": name}},
+        {"name": "admin", "emptyDir": {"sizeLimit": "1Mi"}},
+    ]
+    yield pods.deployment(
+        names.metadata(cluster, settings, name, names.PROXY),
+        proxy.replicas,
+        # A new proxy serves before an old one goes.
+        {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+        names.selector(cluster, names.PROXY),
+        pods.template(cluster, names.PROXY, proxy, account=name, container=container, volumes=volumes),
+    )
+
+
+def _workers(limits: Mapping[str, str]) -> int:
+    """As many as the CPU limit has whole or begun CPUs."""
+    cpu = limits.get("cpu")
+    if cpu is None:
+        return DEFAULT_WORKERS
+    cpus = Decimal(cpu[:-1]) / 1000 if cpu.endswith("m") else Decimal(cpu)
+    return max(1, int(cpus.to_integral_value(ROUND_CEILING)))

@@ -1,0 +1,49 @@
+"""Services: one for clients, one for each way of reaching brokers and proxies inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from broker_operator.api import BrokerCluster
+from broker_operator.render import names
+from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
+from broker_operator.render.settings import RenderSettings
+
+
+def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
+    """Clients use the first. A ServiceMonitor finds its port on exactly one Service of a component."""
+    grpc, http = _port("grpc", GRPC_PORT, "kubernetes.io/h2c"), _port("http", HTTP_PORT, "http")
+    stats = _port("http-stats", HTTP_PORT, "http")
+    yield _clients(cluster, settings, grpc)
+    yield _service(cluster, settings, names.broker(cluster), names.BROKER, {"type": "ClusterIP", "ports": [grpc, http]})
+    yield _headless(cluster, settings, names.broker_headless(cluster), names.BROKER, [grpc])
+    yield _headless(cluster, settings, names.proxy_headless(cluster), names.PROXY, [grpc, stats])
+
+
+def _clients(cluster: BrokerCluster, settings: RenderSettings, grpc: Object) -> Object:
+    wanted = cluster.spec.proxy.service
+    service = _service(cluster, settings, cluster.name, names.PROXY, {"type": str(wanted.type), "ports": [grpc]})
+    if wanted.annotations:
+        service["metadata"]["annotations"] = dict(wanted.annotations)
+    return service
+
+
+def _headless(
+    cluster: BrokerCluster, settings: RenderSettings, name: str, component: str, ports: list[Object]
+) -> Object:
+    """Its DNS name gives the addresses of the ready pods."""
+    spec = {"type": "ClusterIP", "clusterIP": "None", "publishNotReadyAddresses": False, "ports": ports}
+    return _service(cluster, settings, name, component, spec)
+
+
+def _service(cluster: BrokerCluster, settings: RenderSettings, name: str, component: str, spec: Object) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": names.metadata(cluster, settings, name, component),
+        "spec": {**spec, "selector": names.selector(cluster, component)},
+    }
+
+
+def _port(name: str, number: int, protocol: str) -> Object:
+    return {"name": name, "port": number, "targetPort": name, "protocol": "TCP", "appProtocol": protocol}
