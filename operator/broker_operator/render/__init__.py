@@ -1,4 +1,4 @@
-"""What a BrokerCluster becomes: pure functions from the parsed spec to plain Kubernetes objects. No I/O but package data."""
+"""What a BrokerCluster becomes: pure functions from the parsed spec to plain Kubernetes objects."""
 
 from broker_operator.render.names import BROKER, MONITORING, PROXY, address, labels, selector
 from broker_operator.render.objects import render

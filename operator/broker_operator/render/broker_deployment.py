@@ -37,7 +37,7 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
     yield pods.deployment(
         names.metadata(cluster, settings, name, names.BROKER),
         cluster.spec.replicas,
-        # Two brokers never run side by side on one store: the memory of one is unknown to the other, SQLite has one writer.
+        # Never two side by side: the memory of one is unknown to the other, and SQLite has one writer.
         {"type": "Recreate"},
         names.selector(cluster, names.BROKER),
         pods.template(cluster, names.BROKER, broker, account=name, container=container, volumes=volumes),

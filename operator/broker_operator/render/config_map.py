@@ -49,5 +49,5 @@ def _text(config: Object) -> str:
 class _Dumper(yaml.SafeDumper):
     """YAML without anchors: shared parts are written out."""
 
-    def ignore_aliases(self, data: object) -> bool:
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         return True

@@ -40,7 +40,7 @@ def template(
     container: Object,
     volumes: list[Object],
 ) -> Object:
-    """A pod template. Nothing of the operator's version is in it, so that an upgrade of the operator restarts no pod."""
+    """A pod template. The operator's version is not in it, so that an upgrade of the operator restarts no pod."""
     metadata: Object = {"labels": {**settings.pod_labels, **names.labels(cluster, component)}}
     if settings.pod_annotations:
         metadata["annotations"] = dict(settings.pod_annotations)

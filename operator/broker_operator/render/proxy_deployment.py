@@ -15,7 +15,7 @@ DEFAULT_WORKERS = 2
 
 
 def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
-    """One Deployment. Limits and routes reach running proxies through the mounted ConfigMap: no restart, no hash here."""
+    """One Deployment. Running proxies follow the mounted ConfigMap, so a changed limit restarts nothing."""
     name, proxy = names.proxy(cluster), cluster.spec.proxy
     container = pods.container(
         "envoy",

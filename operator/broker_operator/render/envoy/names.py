@@ -25,9 +25,9 @@ ROUTER = "envoy.filters.http.router"
 Config = dict[str, Any]
 
 
-def typed(name: str, **fields: Any) -> Config:
+def typed(message: str, /, **fields: Any) -> Config:
     """The `typed_config` of an extension, by the name of its protobuf message."""
-    return {"@type": f"type.googleapis.com/{name}", **fields}
+    return {"@type": f"type.googleapis.com/{message}", **fields}
 
 
 def socket_address(host: str, port: int) -> Config:
