@@ -22,10 +22,10 @@ from broker.store.contract import (
 )
 from broker.store.log import CHUNK, MessageLog
 
-MESSAGE_OVERHEAD = 416
+MESSAGE_OVERHEAD = 352
 """Bytes counted for a stored message beside its body, at worst: its record, numbers, and entry in the expiry heap."""
 
-SUBJECT_OVERHEAD = 1024
+SUBJECT_OVERHEAD = 512
 """Bytes counted for a subject beside its name: its counter, its log with one chunk, its share of the table."""
 
 _expires_at_of = attrgetter("expires_at")

@@ -45,6 +45,15 @@ class Reader:
             self.close()
             raise translate(error, str(self._path)) from error
 
+    def open(self) -> None:
+        """Connect, so that the first call does not have to.
+
+        Raises:
+            StoreUnavailable: the file cannot be used.
+        """
+        with self._use():
+            pass
+
     def close(self) -> None:
         """Release the connection; the next call opens it again."""
         if self._connection is not None:

@@ -49,6 +49,8 @@ class SqliteStore:
         self._reading = ThreadPoolExecutor(1, "sqlite-reader")
         try:
             await self._run(self._writing, self._open)
+            # Now, and not at the first read: the log is not torn down while the writer connects anew after an error.
+            await self._run(self._reading, self._reader.open)
         except BaseException:
             await self.close()
             raise

@@ -149,8 +149,9 @@ async def test_readers_beside_a_writer_see_whole_batches_in_order(case: StoreCas
                 return seen
             await asyncio.sleep(0)
 
-    _, *followed = await asyncio.gather(write(), *(follow() for _ in range(3)))
-    for seen in followed:
+    followers = [asyncio.create_task(follow()) for _ in range(3)]
+    await write()
+    for seen in await asyncio.gather(*followers):
         assert seen[0].id == 1
         assert len(seen) == batches * size
         assert all(after.id == before.id + 1 for before, after in pairwise(seen))

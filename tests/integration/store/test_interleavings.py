@@ -2,8 +2,8 @@
 
 import asyncio
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,13 +23,11 @@ IDS = st.integers(min_value=0, max_value=60)
 
 
 class Interleavings(RuleBasedStateMachine):
-    make: ClassVar[Make]
-
-    def __init__(self) -> None:
+    def __init__(self, make: Make) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.directory = tempfile.TemporaryDirectory()
-        self.case = StoreCase(self.make, Path(self.directory.name))
+        self.case = StoreCase(make, Path(self.directory.name))
         self.runner.run(self.case.open())
         self.heads: dict[str, int] = {}
         self.kept: dict[str, list[StoredMessage]] = {}
@@ -118,11 +116,8 @@ class Interleavings(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("kind", sorted(MAKERS))
 def test_any_interleaving_keeps_the_promises(kind: str) -> None:
-    class Machine(Interleavings):
-        make = staticmethod(MAKERS[kind])
-
     run_state_machine_as_test(
-        Machine,
+        partial(Interleavings, MAKERS[kind]),  # type: ignore[arg-type]  # it calls what it is given
         settings=settings(
             max_examples=60,
             stateful_step_count=30,
