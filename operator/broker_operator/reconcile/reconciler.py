@@ -1,0 +1,116 @@
+"""One pass over one BrokerCluster."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from broker_operator.api import PAUSE_ANNOTATION, BrokerCluster, SpecError, parse
+from broker_operator.kube import BROKER_CLUSTER, POD, Kube, KubeError, Manifest, NotFound, Throttled
+from broker_operator.metrics import Metrics
+from broker_operator.reconcile.children import Applied, Children
+from broker_operator.reconcile.events import announce
+from broker_operator.reconcile.kinds import Available
+from broker_operator.reconcile.schedule import Outcome, Result
+from broker_operator.reconcile.workers import Key
+from broker_operator.status import Observed, invalid, paused, report
+
+logger = logging.getLogger(__name__)
+
+Render = Callable[[BrokerCluster, frozenset[str]], Sequence[Manifest]]
+"""From a parsed cluster and the names of the optional kinds at hand to its objects, in the order to apply them."""
+
+
+class Reconciler:
+    """Makes the cluster match a BrokerCluster, and its status tell the truth. Knows nothing of when.
+
+    A pass is idempotent and starts from what exists: any pass may be cut short at any point.
+    """
+
+    def __init__(self, kube: Kube, render: Render, available: Available, metrics: Metrics) -> None:
+        self._kube = kube
+        self._render = render
+        self._available = available
+        self._metrics = metrics
+
+    async def __call__(self, key: Key) -> Outcome:
+        """Run one pass."""
+        try:
+            return await self._pass(key)
+        except Throttled as error:
+            logger.warning("the API server asks to slow down: %s", error, extra={"object": str(key)})
+            return Outcome(Result.FAILED, retry_after=error.retry_after)
+        except KubeError as error:
+            logger.warning("pass failed: %s", error, extra={"object": str(key)})
+            return Outcome(Result.FAILED)
+
+    async def _pass(self, key: Key) -> Outcome:
+        try:
+            live = await self._kube.get(BROKER_CLUSTER, key.namespace, key.name)
+        except NotFound:
+            return Outcome(Result.GONE)
+        metadata, old = live["metadata"], live.get("status") or {}
+        if metadata.get("deletionTimestamp"):  # somebody else's finalizer; owner references do the rest
+            return Outcome(Result.PAUSED)
+        generation, now = metadata["generation"], _rfc3339(datetime.now(UTC))
+        if (metadata.get("annotations") or {}).get(PAUSE_ANNOTATION) == "true":
+            await self._write(live, paused(old, annotation=PAUSE_ANNOTATION, generation=generation, now=now))
+            return Outcome(Result.PAUSED)
+        try:
+            cluster = parse(live)
+        except SpecError as error:
+            await self._write(live, invalid(old, error, generation=generation, now=now))
+            return Outcome(Result.INVALID)
+        return await self._synced(live, cluster)
+
+    async def _synced(self, live: Manifest, cluster: BrokerCluster) -> Outcome:
+        children = Children(self._kube, live)
+        applied = await children.sync(self._render(cluster, self._available.names), self._available.kinds)
+        seen = await self._seen(cluster, applied, children.selector)
+        await self._write(live, report(live.get("status") or {}, seen))
+        for failure in applied.failures:
+            logger.warning("%s: %s", failure.reason, failure, extra={"object": f"{cluster.namespace}/{cluster.name}"})
+        if not applied.failures:
+            return Outcome(Result.SYNCED)
+        return Outcome(Result.FAILED if applied.retriable else Result.INVALID, retry_after=applied.retry_after)
+
+    async def _seen(self, cluster: BrokerCluster, applied: Applied, selector: str) -> Observed:
+        """Pods are read only while some are not ready: they tell why."""
+        seen = Observed(
+            cluster=cluster,
+            now=datetime.now(UTC),
+            objects=tuple(applied.objects),
+            failures=tuple(applied.failures),
+            monitors_available="ServiceMonitor" in self._available.names,
+        )
+        if seen.brokers.complete and seen.proxies.complete:
+            return seen
+        pods = await self._kube.find(POD, cluster.namespace, selector)
+        return Observed(
+            cluster=cluster,
+            now=seen.now,
+            objects=seen.objects,
+            pods=tuple(pods),
+            failures=seen.failures,
+            monitors_available=seen.monitors_available,
+        )
+
+    async def _write(self, live: Manifest, status: dict[str, Any]) -> None:
+        """Write the status if it says anything new, then tell of what changed."""
+        metadata, old = live["metadata"], live.get("status") or {}
+        conditions = status["conditions"]
+        self._metrics.conditions(
+            metadata["namespace"], metadata["name"], {raw["type"]: raw["status"] for raw in conditions}
+        )
+        if status == old:
+            return
+        identity = {key: metadata[key] for key in ("name", "namespace", "uid")}
+        body = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": identity, "status": status}
+        await self._kube.apply_status(BROKER_CLUSTER, body)
+        await announce(self._kube, live, old.get("conditions") or [], conditions)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,17 @@
+"""From what exists to what the user reads: pure functions, no I/O."""
+
+from broker_operator.status.condition import Condition, Type, merged, transitions
+from broker_operator.status.observed import Failure, Observed
+from broker_operator.status.report import invalid, paused, report
+
+__all__ = [
+    "Condition",
+    "Failure",
+    "Observed",
+    "Type",
+    "invalid",
+    "merged",
+    "paused",
+    "report",
+    "transitions",
+]

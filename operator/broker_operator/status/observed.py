@@ -1,0 +1,85 @@
+"""What a pass saw, as the condition functions take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from broker_operator.api import BrokerCluster
+from broker_operator.status.pods import Trouble, first_trouble
+from broker_operator.status.rollout import Rollout
+
+Raw = Mapping[str, Any]
+
+COMPONENT_LABEL = "app.kubernetes.io/component"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An object that could not be brought to what the spec asks."""
+
+    kind: str
+    name: str
+    reason: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One BrokerCluster and its objects, as the API server last gave them."""
+
+    cluster: BrokerCluster
+    now: datetime
+    objects: tuple[Raw, ...] = ()
+    pods: tuple[Raw, ...] = ()
+    failures: tuple[Failure, ...] = field(default=())
+    monitors_available: bool = True
+    """Whether the API server knows ServiceMonitors."""
+
+    @cached_property
+    def brokers(self) -> Rollout:
+        """How far the broker Deployment is."""
+        return Rollout.of(self._deployment("broker"), wanted=self.cluster.spec.replicas)
+
+    @cached_property
+    def proxies(self) -> Rollout:
+        """How far the proxy Deployment is."""
+        return Rollout.of(self._deployment("proxy"), wanted=self.cluster.spec.proxy.replicas)
+
+    @cached_property
+    def broker_trouble(self) -> Trouble | None:
+        """What keeps brokers from being ready, if anything is known."""
+        return self._trouble("broker", self.brokers)
+
+    @cached_property
+    def proxy_trouble(self) -> Trouble | None:
+        """What keeps proxies from being ready, if anything is known."""
+        return self._trouble("proxy", self.proxies)
+
+    @property
+    def claims(self) -> list[Raw]:
+        """The volume claims."""
+        return [raw for raw in self.objects if raw["kind"] == "PersistentVolumeClaim"]
+
+    def _deployment(self, component: str) -> Raw | None:
+        for raw in self.objects:
+            if raw["kind"] == "Deployment" and _component(raw) == component:
+                return raw
+        return None
+
+    def _trouble(self, component: str, rollout: Rollout) -> Trouble | None:
+        if rollout.complete:
+            return None
+        pods = [pod for pod in self.pods if _component(pod) == component]
+        claims = self.claims if component == "broker" else []
+        return first_trouble(pods, claims, now=self.now) or rollout.trouble
+
+
+def _component(raw: Raw) -> str:
+    return str((raw["metadata"].get("labels") or {}).get(COMPONENT_LABEL, ""))

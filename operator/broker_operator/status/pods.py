@@ -1,0 +1,135 @@
+"""Why pods are not ready, in words that help."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+Raw = Mapping[str, Any]
+
+PATIENCE = timedelta(minutes=2)
+"""How long a running pod may be not ready before that is called trouble."""
+
+_PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+_DETAIL_LIMIT = 400
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One thing that keeps a pod from being ready and that waiting may not mend."""
+
+    reason: str
+    message: str
+
+
+def first_trouble(pods: Sequence[Raw], claims: Sequence[Raw], *, now: datetime) -> Trouble | None:
+    """The most telling trouble: causes before consequences, pods in order of their names.
+
+    A pod on its way out is nobody's trouble.
+    """
+    alive = sorted((pod for pod in pods if not pod["metadata"].get("deletionTimestamp")), key=_name)
+    if any((pod.get("status") or {}).get("phase") == "Pending" for pod in alive) and (trouble := _claims(claims)):
+        return trouble
+    for look in _LOOKS:
+        for pod in alive:
+            if trouble := look(pod, now):
+                return trouble
+    return None
+
+
+def _claims(claims: Sequence[Raw]) -> Trouble | None:
+    for claim in claims:
+        if (claim.get("status") or {}).get("phase") != "Pending":
+            continue
+        name, storage_class = claim["metadata"]["name"], claim["spec"].get("storageClassName")
+        if storage_class:
+            return Trouble("VolumePending", f"volume claim {name} waits for a volume of storage class {storage_class}")
+        return Trouble(
+            "VolumePending",
+            f"volume claim {name} has no storage class and no volume fits it: "
+            "set spec.storage.sqlite.storageClassName, or give the cluster a default StorageClass",
+        )
+    return None
+
+
+def _image(pod: Raw, _: datetime) -> Trouble | None:
+    for status in _containers(pod):
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in _PULL_REASONS:
+            # The kubelet alternates between the error and the back-off that quotes it: report the error both times.
+            detail = str(waiting.get("message", "")).rpartition("ErrImagePull: ")[2]
+            text = f"pod {_name(pod)} cannot pull image {status.get('image', '')}"
+            return Trouble("ImagePullFailed", f"{text}: {_short(detail)}" if detail else text)
+    return None
+
+
+def _config(pod: Raw, _: datetime) -> Trouble | None:
+    for status in _containers(pod):
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in _CONFIG_REASONS:
+            text = f"container {status['name']} of pod {_name(pod)} cannot be started"
+            return Trouble("ContainerRefused", f"{text}: {_short(str(waiting.get('message', '')))}")
+    return None
+
+
+def _crash(pod: Raw, _: datetime) -> Trouble | None:
+    for status in _containers(pod):
+        state, last = status.get("state") or {}, status.get("lastState") or {}
+        crashed = (state.get("waiting") or {}).get("reason") == "CrashLoopBackOff"
+        exit_ = state.get("terminated") or last.get("terminated") or {}
+        if status.get("ready") or not (crashed or exit_.get("exitCode")):
+            continue
+        if not exit_:
+            exit_ = {"reason": "Unknown", "exitCode": "unknown"}
+        text = (
+            f"container {status['name']} of pod {_name(pod)} ended with exit code {exit_.get('exitCode')} "
+            f"({exit_.get('reason', 'Error')})"
+        )
+        detail = _short(str(exit_.get("message", "")))
+        hint = f"see kubectl logs -n {pod['metadata']['namespace']} {_name(pod)} -c {status['name']} --previous"
+        return Trouble("CrashLoop", f"{text}: {detail}; {hint}" if detail else f"{text}; {hint}")
+    return None
+
+
+def _unschedulable(pod: Raw, _: datetime) -> Trouble | None:
+    scheduled = _condition(pod, "PodScheduled")
+    if scheduled.get("status") == "False":
+        detail = _short(str(scheduled.get("message", "unknown reason")))
+        return Trouble("Unschedulable", f"no node takes pod {_name(pod)}: {detail}")
+    return None
+
+
+def _unready(pod: Raw, now: datetime) -> Trouble | None:
+    ready = _condition(pod, "Ready")
+    since = ready.get("lastTransitionTime")
+    if ready.get("status") != "False" or not since or now - datetime.fromisoformat(since) < PATIENCE:
+        return None
+    hint = f"see kubectl describe pod -n {pod['metadata']['namespace']} {_name(pod)}"
+    return Trouble("NotReady", f"pod {_name(pod)} has not been ready since {since}; {hint}")
+
+
+_LOOKS: tuple[Callable[[Raw, datetime], Trouble | None], ...] = (_image, _config, _crash, _unschedulable, _unready)
+
+
+def _containers(pod: Raw) -> Iterator[Raw]:
+    status = pod.get("status") or {}
+    yield from status.get("initContainerStatuses") or []
+    yield from status.get("containerStatuses") or []
+
+
+def _condition(pod: Raw, type_: str) -> Raw:
+    conditions: list[Raw] = (pod.get("status") or {}).get("conditions") or []
+    return next((condition for condition in conditions if condition["type"] == type_), {})
+
+
+def _name(pod: Raw) -> str:
+    return str(pod["metadata"]["name"])
+
+
+def _short(text: str) -> str:
+    """One line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= _DETAIL_LIMIT else f"{line[:_DETAIL_LIMIT]}…"
