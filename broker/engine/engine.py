@@ -1,0 +1,137 @@
+"""The engine: one object that the service talks to, and the tasks behind it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from broker.engine.catchup import CatchUp
+from broker.engine.commits import RecentCommits
+from broker.engine.fetcher import Fetcher, Found, Lookup
+from broker.engine.hub import Hub
+from broker.engine.janitor import Janitor
+from broker.engine.outlet import Encoder, Framing, Outlet
+from broker.engine.rules import Limits, Rules
+from broker.engine.subscription import LATEST, Start, State, Subscription
+from broker.engine.writer import Publication, Writer
+from broker.errors import LimitReached, Refused
+from broker.store.contract import Store
+from broker.telemetry.metrics import Metrics
+
+
+def wall_clock() -> int:
+    """Return the time in milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Engine:
+    """Publishes, delivers and fetches on one store.
+
+    Everything is called on the event loop and returns at once; answers come through `Publication.done`, `found` and
+    the outlet, in lists.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        limits: Limits,
+        metrics: Metrics,
+        outlet: Outlet,
+        encode: Encoder,
+        found: Found,
+        clock: Callable[[], int] = wall_clock,
+    ) -> None:
+        self.rules = Rules(limits)
+        self.clock = clock
+        self._limits = limits
+        self._metrics = metrics
+        self._outlet = outlet
+        self._subscriptions: dict[int, Subscription] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        recent = RecentCommits(limits.cache_bytes)
+        self._hub = Hub(outlet, encode, recent, metrics, self._catch_up)
+        self._catchup = CatchUp(store, self._hub, outlet, encode, metrics, clock, self._end)
+        self._writer = Writer(store, limits, metrics, clock, self._hub.deliver)
+        self._fetcher = Fetcher(store, recent, encode, limits, metrics, clock, found)
+        self.janitor = Janitor(store, metrics)
+        metrics.sampled(metrics.subscriptions, lambda: len(self._subscriptions))
+        metrics.sampled(metrics.lagging, self._lagging)
+        metrics.sampled(metrics.cache_bytes, lambda: recent.bytes)
+
+    def start(self) -> None:
+        """Start the engine's tasks on the running loop."""
+        runs = (self._writer.run(), self._fetcher.run(), self.janitor.run())
+        self._tasks = [asyncio.create_task(run) for run in runs]
+
+    async def stop(self) -> None:
+        """End the tasks; what was submitted and not yet committed has no outcome."""
+        await self._catchup.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def publish(self, publication: Publication) -> None:
+        """Queue checked messages for the store.
+
+        Raises:
+            LimitReached: PUBLISH_QUEUE_FULL; nothing was queued.
+        """
+        self._writer.submit(publication)
+
+    async def drained(self) -> None:
+        """Wait until everything published has its outcome."""
+        await self._writer.drained()
+
+    def fetch(self, lookups: Iterable[Lookup]) -> None:
+        """Look messages up; answers come through `found`."""
+        self._fetcher.fetch(lookups)
+
+    def subscribe(self, token: int, subject: str, start: Start, framing: Framing) -> None:
+        """Add a subscription under a new token.
+
+        The outlet is told to open it when it stands: at once, or when the store has said where it starts.
+
+        Raises:
+            LimitReached: SUBSCRIPTIONS_FULL.
+        """
+        limit = self._limits.max_subscriptions
+        if len(self._subscriptions) >= limit:
+            text = f"this broker has {limit} subscriptions and takes no more: use another replica or raise the limit"
+            raise LimitReached("SUBSCRIPTIONS_FULL", text, {"limit": "max-subscriptions", "value": str(limit)})
+        subscription = Subscription(token, subject, start, framing)
+        self._subscriptions[token] = subscription
+        if start == LATEST:
+            subscription.opened = True
+            self._hub.join(subscription, State.LIVE)
+            self._outlet.open([token])
+        else:
+            self._catch_up(subscription)
+
+    def unsubscribe(self, token: int) -> None:
+        """Forget a subscription; unknown tokens are ignored."""
+        subscription = self._subscriptions.pop(token, None)
+        if subscription is not None:
+            self._hub.leave(subscription)
+
+    def writable(self, token: int) -> None:
+        """Go on with a subscriber whose queue was full; unknown tokens are ignored."""
+        subscription = self._subscriptions.get(token)
+        if subscription is not None and subscription.state is State.BLOCKED:
+            self._catch_up(subscription)
+
+    def end_subscriptions(self, error: Refused) -> None:
+        """End all subscriptions with the same error."""
+        for subscription in list(self._subscriptions.values()):
+            self._end(subscription, error)
+
+    def _catch_up(self, subscription: Subscription) -> None:
+        self._hub.join(subscription, State.CATCHING_UP)
+        self._catchup.start(subscription)
+
+    def _end(self, subscription: Subscription, error: Refused) -> None:
+        if subscription.state is not State.ENDED:
+            self.unsubscribe(subscription.token)
+            self._outlet.end(subscription.token, error)
+
+    def _lagging(self) -> int:
+        lagging = (State.CATCHING_UP, State.BLOCKED)
+        return sum(subscription.state in lagging for subscription in self._subscriptions.values())

@@ -1,0 +1,38 @@
+"""What the engine asks of whoever carries messages to subscribers, and how messages become bytes there.
+
+A subscription is named by a token, an integer that the carrier chose. Everything is called on the event loop and
+answers at once: nothing here waits for a client.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from broker.errors import Refused
+
+Framing = Callable[[list[bytes]], list[bytes]]
+"""How encoded messages become the frames of one kind of subscription, e.g. one each, or many joined to one."""
+
+
+class Outlet(Protocol):
+    """Carries frames to subscribers, each behind a bounded queue."""
+
+    def open(self, tokens: list[int]) -> None:
+        """Tell these subscribers that their subscription stands."""
+
+    def send(self, frames: list[bytes], tokens: list[int]) -> list[int]:
+        """Queue the same frames for several subscribers.
+
+        Returns:
+            The subscribers that got none of them because their queue is full. Such a subscriber stays full until
+            the engine is told that it is writable again, so it lacks a suffix, never a hole.
+        """
+
+    def end(self, token: int, error: Refused) -> None:
+        """End a subscription with an error, after what is queued for it."""
+
+
+class Encoder(Protocol):
+    """Turns messages into what subscribers and fetchers get."""
+
+    def __call__(self, subject: str, first_id: int, bodies: Sequence[bytes], published_at: int) -> list[bytes]:
+        """Encode consecutive messages of one commit; `published_at` in ms."""

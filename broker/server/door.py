@@ -1,0 +1,99 @@
+"""The seam between whatever speaks gRPC and the service: bytes and tokens, in lists.
+
+A door accepts calls, gives each a token (an integer it never uses again), and hands the service everything that has
+queued in one `Arrivals`. The service answers in lists, at any later time, from the event loop. The door knows HTTP/2,
+gRPC framing and flow control; it knows nothing of protobuf messages, subjects, ids or limits of the broker.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+RouteKind = Literal["unary", "subscription", "dialogue"]
+"""One request and one answer; one request and many frames; frames both ways."""
+
+
+class Route(NamedTuple):
+    """A method that a door serves; its position in the list of routes names it in `Arrivals`."""
+
+    path: str
+    """As in the HTTP/2 request, e.g. "/broker.Broker/Publish"."""
+    kind: RouteKind
+    joinable: bool = False
+    """Whether frames of a subscription may be joined end to end to one: true of protobuf messages that hold nothing
+    but a repeated field. A door that pays per frame may use it; none has to."""
+
+
+Metadata = Sequence[str | None]
+"""The values of the request headers that the service asked for, in its order."""
+
+
+class Call(NamedTuple):
+    """A call that arrived. A dialogue's first frame comes as a frame, so its `request` is None."""
+
+    token: int
+    request: bytes | None
+    metadata: Metadata | None = None
+
+
+class Arrivals(NamedTuple):
+    """What came in since the last time, to be handled in this order."""
+
+    calls: list[tuple[int, list[Call]]]
+    """By route."""
+    frames: list[tuple[int, bytes | None]]
+    """Frames of dialogues; None when the client has sent its last."""
+    gone: list[int]
+    """Calls that the client or the connection ended. May name calls that are already answered."""
+    writable: list[int]
+    """Subscriptions that were refused for being full and have room again."""
+
+
+Answer = tuple[int, bytes]
+"""Token and response message."""
+
+Ending = tuple[int, int, str, bytes]
+"""Token, status code, message, and the serialized google.rpc.Status for grpc-status-details-bin (may be empty)."""
+
+Handler = Callable[[Arrivals], None]
+
+
+class Door(Protocol):
+    """What the service may ask of a door. Unknown tokens are ignored everywhere: the call is gone."""
+
+    def answer(self, answers: list[Answer]) -> None:
+        """Answer unary calls with OK."""
+
+    def open(self, tokens: list[int]) -> None:
+        """Send the initial metadata of subscriptions and dialogues now."""
+
+    def send(self, frames: list[bytes], tokens: list[int]) -> list[int]:
+        """Queue the same frames for several streams.
+
+        Returns:
+            The subscriptions whose queue is full: they got none of the frames, and get none until they have been
+            reported writable. Dialogues are never full: what they may have unanswered is bounded on the way in.
+        """
+
+    def finish(self, endings: list[Ending]) -> None:
+        """End calls and streams with a status, after what is queued for them."""
+
+
+class DoorServer(Door, Protocol):
+    """A door that can be opened and closed."""
+
+    @property
+    def name(self) -> str:
+        """How logs and metrics call it."""
+
+    async def start(self, handle: Handler) -> str:
+        """Listen, and hand arrivals to `handle` on the running event loop.
+
+        Returns:
+            The address it listens on.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+
+    async def stop(self, grace: float) -> None:
+        """Accept nothing more, wait up to `grace` seconds for calls to end, then cut them off."""

@@ -1,0 +1,335 @@
+"""The portable door, on grpc.aio: one coroutine a call, raw bytes in and out, arrivals handed over in lists."""
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+
+from broker.server.door import Answer, Arrivals, Call, Ending, Handler, Route
+
+log = logging.getLogger(__name__)
+
+# Generic only in the type stubs.
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
+
+MAX_FRAMES = 4096
+"""Frames in one subscription's queue, whatever their size."""
+MAX_UNANSWERED = 16
+"""Frames of a dialogue that may wait for their answer; the client is held back by HTTP/2 flow control."""
+JOIN_BYTES = 512 << 10
+"""Joinable frames are written together up to this size."""
+
+_STATUS = {code.value[0]: code for code in grpc.StatusCode}
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """The bounds of a door, in bytes."""
+
+    max_request: int = 4 << 20
+    """A larger request message is refused by gRPC itself with RESOURCE_EXHAUSTED."""
+    max_stream_queue: int = 1 << 20
+    """What may wait for one subscriber."""
+    max_queued: int = 128 << 20
+    """What may wait for all subscribers together; beyond it those who have something waiting get no more."""
+
+
+class _Stream:
+    """A subscription or dialogue: what waits to be written, and how it shall end."""
+
+    __slots__ = ("bytes", "ending", "full", "joinable", "opened", "queue", "resume_at", "room", "unanswered", "wake")
+
+    def __init__(self, joinable: bool) -> None:
+        self.joinable = joinable
+        self.queue: deque[bytes] = deque()
+        self.bytes = 0
+        self.full = False
+        self.resume_at = 0
+        self.opened = False
+        self.ending: Ending | None = None
+        self.wake = asyncio.Event()
+        self.unanswered = 0
+        self.room = asyncio.Event()
+        self.room.set()
+
+
+class GrpcioDoor:
+    """Serves routes on grpc.aio. See `broker.server.door` for what its methods promise."""
+
+    name = "grpcio"
+
+    def __init__(self, listen: str, routes: list[Route], limits: DoorLimits) -> None:
+        self._listen = listen
+        self._limits = limits
+        self._tokens = itertools.count(1)
+        self._handle: Handler | None = None
+        self._loop = asyncio.get_running_loop()
+        self._unary: dict[int, asyncio.Future[bytes | Ending]] = {}
+        self._subscriptions: dict[int, _Stream] = {}
+        self._dialogues: dict[int, _Stream] = {}
+        self._queued = 0
+        self._scheduled = False
+        self._clear()
+        self._server = grpc.aio.server(
+            handlers=[_Routes({route.path: self._method(index, route) for index, route in enumerate(routes)})],
+            options=[
+                ("grpc.max_receive_message_length", limits.max_request),
+                ("grpc.max_send_message_length", -1),
+                # Without these, calls that wait to be accepted are refused when a few hundred arrive at once.
+                ("grpc.server.max_pending_requests", 100_000),
+                ("grpc.server.max_pending_requests_hard_limit", 200_000),
+                # A second server on the same port must fail, not share it.
+                ("grpc.so_reuseport", 0),
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ],
+        )
+
+    async def start(self, handle: Handler) -> str:
+        """Listen, and hand arrivals to `handle`."""
+        self._handle = handle
+        try:
+            port = self._server.add_insecure_port(self._listen)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self._listen}: {error}") from None
+        await self._server.start()
+        return f"{self._listen.rpartition(':')[0]}:{port}"
+
+    async def stop(self, grace: float) -> None:
+        """Accept nothing more, wait for calls to end, cut off what is left after `grace` seconds."""
+        await self._server.stop(grace)
+
+    def answer(self, answers: list[Answer]) -> None:
+        """Answer unary calls."""
+        for token, response in answers:
+            self._resolve(token, response)
+
+    def open(self, tokens: list[int]) -> None:
+        """Send initial metadata now."""
+        for token in tokens:
+            stream = self._stream(token)
+            if stream is not None:
+                stream.opened = True
+                stream.wake.set()
+
+    def send(self, frames: list[bytes], tokens: list[int]) -> list[int]:
+        """Queue frames; returns the subscriptions that are full."""
+        size = sum(map(len, frames))
+        refused = []
+        for token in tokens:
+            stream = self._subscriptions.get(token)
+            if stream is not None:
+                if self._is_full(stream):
+                    refused.append(token)
+                    continue
+            else:
+                stream = self._dialogues.get(token)
+                if stream is None:
+                    continue
+                stream.unanswered -= len(frames)
+                stream.room.set()
+            stream.queue.extend(frames)
+            stream.bytes += size
+            self._queued += size
+            stream.wake.set()
+        return refused
+
+    def finish(self, endings: list[Ending]) -> None:
+        """End calls and streams with a status."""
+        for ending in endings:
+            stream = self._stream(ending[0])
+            if stream is not None:
+                stream.ending = ending
+                stream.room.set()
+                stream.wake.set()
+            else:
+                self._resolve(ending[0], ending)
+
+    def _is_full(self, stream: _Stream) -> bool:
+        if stream.full:
+            return True
+        limits = self._limits
+        if (
+            stream.bytes >= limits.max_stream_queue
+            or len(stream.queue) >= MAX_FRAMES
+            or (stream.queue and self._queued >= limits.max_queued)
+        ):
+            stream.full = True
+            stream.resume_at = stream.bytes // 2
+            return True
+        return False
+
+    def _stream(self, token: int) -> _Stream | None:
+        return self._subscriptions.get(token) or self._dialogues.get(token)
+
+    def _resolve(self, token: int, result: bytes | Ending) -> None:
+        future = self._unary.get(token)
+        if future is not None and not future.done():
+            future.set_result(result)
+
+    # Arrivals are gathered during one turn of the event loop.
+
+    def _clear(self) -> None:
+        self._calls: dict[int, list[Call]] = {}
+        self._frames: list[tuple[int, bytes | None]] = []
+        self._gone: list[int] = []
+        self._writable: list[int] = []
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        self._scheduled = False
+        arrivals = Arrivals(list(self._calls.items()), self._frames, self._gone, self._writable)
+        self._clear()
+        if self._handle is not None:
+            self._handle(arrivals)
+
+    def _arrive(self, route: int, call: Call) -> None:
+        self._calls.setdefault(route, []).append(call)
+        self._schedule()
+
+    # One coroutine a call.
+
+    def _method(self, index: int, route: Route) -> Method:
+        async def unary(request: bytes, context: Context) -> bytes:
+            return await self._serve_unary(index, request, context)
+
+        async def subscription(request: bytes, context: Context) -> None:
+            await self._serve_subscription(index, route.joinable, request, context)
+
+        async def dialogue(requests: AsyncIterator[bytes], context: Context) -> None:
+            await self._serve_dialogue(index, requests, context)
+
+        make: Any = {
+            "unary": lambda: grpc.unary_unary_rpc_method_handler(unary),
+            "subscription": lambda: grpc.unary_stream_rpc_method_handler(subscription),
+            "dialogue": lambda: grpc.stream_stream_rpc_method_handler(dialogue),
+        }[route.kind]
+        handler: Method = make()
+        return handler
+
+    async def _serve_unary(self, route: int, request: bytes, context: Context) -> bytes:
+        token = next(self._tokens)
+        future = self._unary[token] = self._loop.create_future()
+        self._arrive(route, Call(token, request))
+        try:
+            result = await future
+        except asyncio.CancelledError:
+            self._lost(token)
+            raise
+        finally:
+            del self._unary[token]
+        if isinstance(result, bytes):
+            return result
+        await _abort(context, result)
+        return b""
+
+    async def _serve_subscription(self, route: int, joinable: bool, request: bytes, context: Context) -> None:
+        token = next(self._tokens)
+        stream = self._subscriptions[token] = _Stream(joinable)
+        self._arrive(route, Call(token, request))
+        try:
+            await self._write(token, stream, context)
+        finally:
+            del self._subscriptions[token]
+            self._queued -= stream.bytes
+            if stream.ending is None:
+                self._lost(token)
+        await _abort(context, stream.ending)
+
+    async def _serve_dialogue(self, route: int, requests: AsyncIterator[bytes], context: Context) -> None:
+        token = next(self._tokens)
+        stream = self._dialogues[token] = _Stream(joinable=False)
+        self._arrive(route, Call(token, None))
+        reader = asyncio.create_task(self._read(token, stream, requests))
+        try:
+            await self._write(token, stream, context)
+        finally:
+            reader.cancel()
+            del self._dialogues[token]
+            self._queued -= stream.bytes
+            if stream.ending is None:
+                self._lost(token)
+        await _abort(context, stream.ending)
+
+    async def _read(self, token: int, stream: _Stream, requests: AsyncIterator[bytes]) -> None:
+        async for frame in requests:
+            self._frames.append((token, frame))
+            self._schedule()
+            stream.unanswered += 1
+            while stream.unanswered >= MAX_UNANSWERED and stream.ending is None:
+                stream.room.clear()
+                await stream.room.wait()
+            if stream.ending is not None:
+                return
+        self._frames.append((token, None))
+        self._schedule()
+
+    async def _write(self, token: int, stream: _Stream, context: Context) -> None:
+        """Write what is queued until the stream's end has been asked for and nothing is left to write."""
+        announced = False
+        while True:
+            if stream.opened and not announced:
+                announced = True
+                await context.send_initial_metadata(())
+            if stream.queue:
+                frame = _next_frame(stream)
+                await context.write(frame)
+                stream.bytes -= len(frame)
+                self._queued -= len(frame)
+                if stream.full and stream.bytes <= stream.resume_at:
+                    stream.full = False
+                    self._writable.append(token)
+                    self._schedule()
+            elif stream.ending is not None:
+                return
+            else:
+                stream.wake.clear()
+                if not (stream.queue or stream.ending or (stream.opened and not announced)):
+                    await stream.wake.wait()
+
+    def _lost(self, token: int) -> None:
+        self._gone.append(token)
+        self._schedule()
+
+
+class _Routes(grpc.GenericRpcHandler):
+    """Finds the method of a path; gRPC answers UNIMPLEMENTED where there is none."""
+
+    def __init__(self, methods: dict[str, Method]) -> None:
+        self._methods = methods
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Method | None":
+        return self._methods.get(handler_call_details.method)
+
+
+def _next_frame(stream: _Stream) -> bytes:
+    queue = stream.queue
+    if not stream.joinable or len(queue) == 1:
+        return queue.popleft()
+    parts = [queue.popleft()]
+    size = len(parts[0])
+    while queue and size + len(queue[0]) <= JOIN_BYTES:
+        parts.append(queue.popleft())
+        size += len(parts[-1])
+    return b"".join(parts)
+
+
+async def _abort(context: Context, ending: Ending | None) -> None:
+    if ending is None or ending[1] == 0:
+        return
+    _, code, message, details = ending
+    if details:
+        context.set_trailing_metadata((("grpc-status-details-bin", details),))
+    await context.abort(_STATUS[code], message)

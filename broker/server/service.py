@@ -1,0 +1,161 @@
+"""The service: what each route means. All translation between protobuf and the engine stands behind this module."""
+
+import logging
+from collections.abc import Callable
+from time import perf_counter
+
+from broker.api.broker_pb2 import FetchRequest
+from broker.engine.engine import Engine
+from broker.engine.fetcher import Lookup
+from broker.engine.rules import Limits
+from broker.errors import Refused, Unavailable
+from broker.server import reflection
+from broker.server.calls import CallMetrics
+from broker.server.door import Answer, Arrivals, Call, Door, Ending, Route
+from broker.server.health import Health
+from broker.server.publishing import Publishing
+from broker.server.statuses import OK, code_of, details_of
+from broker.server.subscribing import DoorOutlet, Subscribing
+from broker.server.wire import decode, encode_messages, joined, one_each
+from broker.store.contract import Store
+from broker.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+ROUTES = [
+    Route("/broker.Broker/Publish", "unary"),
+    Route("/broker.Broker/Fetch", "unary"),
+    Route("/broker.Broker/PublishBatch", "unary"),
+    Route("/broker.Broker/PublishStream", "dialogue"),
+    Route("/broker.Broker/Subscribe", "subscription"),
+    Route("/broker.Broker/SubscribeBatch", "subscription", joinable=True),
+    Route("/grpc.health.v1.Health/Check", "unary"),
+    Route("/grpc.health.v1.Health/Watch", "subscription"),
+    Route("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "dialogue"),
+    Route("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "dialogue"),
+]
+
+DRAINING = Unavailable("DRAINING", "this server is shutting down: connect again, subscribers after their last id")
+
+
+class Service:
+    """Handles what a door brings in, by means of an engine."""
+
+    def __init__(self, door: Door, store: Store, limits: Limits, metrics: Metrics) -> None:
+        self._door = door
+        self._metrics = metrics
+        self._draining = False
+        self._outlet = DoorOutlet(door, metrics)
+        self.engine = Engine(store, limits, metrics, self._outlet, encode_messages, self._found)
+        self.health = Health(door)
+        self._publishing = Publishing(door, self.engine, metrics)
+        self._subscribing = Subscribing(self.engine, self._outlet, metrics)
+        self._fetches = CallMetrics(metrics, "Fetch")
+        self._fetch_began: dict[int, float] = {}
+        self._reflections: set[int] = set()
+        # In the order of ROUTES.
+        self._handlers: list[Callable[[list[Call]], object]] = [
+            self._publishing.publish,
+            self._fetch,
+            self._publishing.publish_batch,
+            self._publishing.open_streams,
+            lambda calls: self._subscribing.subscribe(calls, "Subscribe", one_each),
+            lambda calls: self._subscribing.subscribe(calls, "SubscribeBatch", joined),
+            self.health.check,
+            self.health.watch,
+            self._reflect,
+            self._reflect,
+        ]
+        self._drainable = {index for index, route in enumerate(ROUTES) if route.path.startswith("/broker.")}
+
+    def start(self) -> None:
+        """Start serving."""
+        self.engine.start()
+        self.health.serving = True
+
+    async def drain(self) -> None:
+        """Refuse what is new, end subscriptions, and wait until everything accepted is answered."""
+        self._draining = True
+        self.health.serving = False
+        self.engine.end_subscriptions(DRAINING)
+        self._publishing.end_streams(DRAINING)
+        await self.engine.drained()
+
+    def handle(self, arrivals: Arrivals) -> None:
+        """Handle what a door brought in. An unexpected failure costs one list of calls, never the server."""
+        for route, calls in arrivals.calls:
+            self._received(calls)
+            try:
+                if self._draining and route in self._drainable:
+                    self._refuse(calls)
+                else:
+                    self._handlers[route](calls)
+            except Exception:
+                log.exception("calls of %s failed", ROUTES[route].path)
+                unexpected = Unavailable("UNEXPECTED", "the server failed; its log has the cause")
+                self._door.finish([_ending(call.token, unexpected) for call in calls])
+        for token, frame in arrivals.frames:
+            if token in self._reflections:
+                self._reflect_frame(token, frame)
+            else:
+                self._publishing.stream_frame(token, frame)
+        for token in arrivals.gone:
+            self._publishing.gone(token)
+            self._subscribing.gone(token)
+            self.health.gone(token)
+            self._reflections.discard(token)
+        for token in arrivals.writable:
+            self.engine.writable(token)
+
+    def _received(self, calls: list[Call]) -> None:
+        self._metrics.received_bytes.inc(sum([len(call.request) for call in calls if call.request]))
+
+    def _refuse(self, calls: list[Call]) -> None:
+        self._door.finish([_ending(call.token, DRAINING) for call in calls])
+
+    def _fetch(self, calls: list[Call]) -> None:
+        began = perf_counter()
+        lookups = []
+        answers: list[tuple[int, bytes | Refused]] = []
+        for token, data, _ in calls:
+            self._fetch_began[token] = began
+            try:
+                request = decode(FetchRequest, data or b"")
+                self.engine.rules.check_subject(request.subject)
+                lookups.append(Lookup(token, request.subject, request.id))
+            except Refused as error:
+                answers.append((token, error))
+        if answers:
+            self._found(answers)
+        self.engine.fetch(lookups)
+
+    def _found(self, answers: list[tuple[int, bytes | Refused]]) -> None:
+        now = perf_counter()
+        found: list[Answer] = []
+        failed: list[Ending] = []
+        for token, answer in answers:
+            seconds = now - self._fetch_began.pop(token, now)
+            if isinstance(answer, Refused):
+                failed.append(_ending(token, answer))
+                self._fetches.failed(code_of(answer), seconds)
+            else:
+                found.append((token, answer))
+                self._fetches.answered([(token, answer)], seconds)
+        self._door.answer(found)
+        self._door.finish(failed)
+
+    def _reflect(self, calls: list[Call]) -> None:
+        tokens = [call.token for call in calls]
+        self._reflections.update(tokens)
+        self._door.open(tokens)
+
+    def _reflect_frame(self, token: int, frame: bytes | None) -> None:
+        if frame is None:
+            self._reflections.discard(token)
+            self._door.finish([(token, OK, "", b"")])
+        else:
+            self._door.send([reflection.respond(frame)], [token])
+
+
+def _ending(token: int, error: Refused) -> Ending:
+    return token, code_of(error), error.message, details_of(error)
