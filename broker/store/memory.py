@@ -8,7 +8,7 @@ import heapq
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 
 from broker.errors import Refused, StoreFull
 from broker.store.clock import Clock, wall_clock
@@ -20,7 +20,7 @@ from broker.store.contract import (
     StoredMessage,
     StoreUsage,
 )
-from broker.store.log import CHUNK, MessageLog
+from broker.store.log import BODY, CHUNK, EXPIRES_AT, ID, MessageLog, Record
 
 MESSAGE_OVERHEAD = 352
 """Bytes counted for a stored message beside its body, at worst: its record, numbers, and entry in the expiry heap."""
@@ -28,7 +28,7 @@ MESSAGE_OVERHEAD = 352
 SUBJECT_OVERHEAD = 512
 """Bytes counted for a subject beside its name: its counter, its log with one chunk, its share of the table."""
 
-_expires_at_of = attrgetter("expires_at")
+_expires_at_of = itemgetter(EXPIRES_AT)
 
 DEFAULT_LIMIT = 256 * 1024 * 1024
 
@@ -41,11 +41,8 @@ class _Subject:
         self.log = MessageLog()
 
 
-_Run = tuple[int, int, int, int, _Subject]
-"""Neighbours of one subject that expire together: expires_at, sequence, first id, last id, subject.
-
-The sequence number is unique, so that heap comparisons never reach the subject.
-"""
+_Run = tuple[int, str, int, int]
+"""Neighbours of one subject that expire together: expires_at, subject, first id, last id."""
 
 
 class MemoryStore:
@@ -61,7 +58,6 @@ class MemoryStore:
         self._used = 0
         self._subjects: dict[str, _Subject] = {}
         self._runs: list[_Run] = []
-        self._run_sequence = 0
         self._uncounted = 0
         """Messages that expired to make room, which `expire` has not reported yet."""
 
@@ -90,15 +86,15 @@ class MemoryStore:
         if subject is None:
             subject = self._subjects[name] = _Subject()
         before, subject.last_id = subject.last_id, subject.last_id + len(messages)
-        stored = [
-            StoredMessage(message_id, body, published_at, expires_at)
+        stored: list[Record] = [
+            (message_id, body, published_at, expires_at)
             for message_id, (body, expires_at) in enumerate(messages, before + 1)
             if expires_at != NEVER_STORED
         ]
         subject.log.extend(stored)
         for expires_at, run in groupby(stored, key=_expires_at_of):
-            ids = [message.id for message in run]
-            self._push_run(expires_at, ids[0], ids[-1], subject)
+            ids = [message[ID] for message in run]
+            heapq.heappush(self._runs, (expires_at, name, ids[0], ids[-1]))
         return before
 
     async def read(self, subject: str, after_id: int, limit: int, max_bytes: int) -> Page:
@@ -107,11 +103,11 @@ class MemoryStore:
         if known is None:
             return Page([], 0, True)
         messages: list[StoredMessage] = []
-        for message in self._readable(known.log.after(after_id)):
-            max_bytes -= len(message.body)
+        for record in self._readable(known.log.after(after_id)):
+            max_bytes -= len(record[BODY])
             if messages and (len(messages) == limit or max_bytes < 0):
                 return Page(messages, known.last_id, False)
-            messages.append(message)
+            messages.append(StoredMessage._make(record))
         return Page(messages, known.last_id, True)
 
     async def get(self, keys: Sequence[tuple[str, int]]) -> list[StoredMessage | None]:
@@ -120,8 +116,8 @@ class MemoryStore:
         found: list[StoredMessage | None] = []
         for name, message_id in keys:
             subject = self._subjects.get(name)
-            message = subject.log.find(message_id) if subject is not None else None
-            found.append(message if message is not None and message.expires_at > now else None)
+            record = subject.log.find(message_id) if subject is not None else None
+            found.append(StoredMessage._make(record) if record is not None and record[EXPIRES_AT] > now else None)
         return found
 
     async def heads(self, subjects: Sequence[str]) -> dict[str, int]:
@@ -134,7 +130,7 @@ class MemoryStore:
         if known is None:
             return 0
         first = next(self._readable(known.log.published_from(published_at)), None)
-        return known.last_id if first is None else first.id - 1
+        return known.last_id if first is None else first[ID] - 1
 
     async def expire(self, limit: int) -> int:
         """Delete at most `limit` expired messages and return how many; those that made room before count here too."""
@@ -148,9 +144,9 @@ class MemoryStore:
         """Return the bytes counted against the limit."""
         return StoreUsage(self._used, self._limit)
 
-    def _readable(self, messages: Iterator[StoredMessage]) -> Iterator[StoredMessage]:
+    def _readable(self, records: Iterator[Record]) -> Iterator[Record]:
         now = self._clock()
-        return (message for message in messages if message.expires_at > now)
+        return (record for record in records if record[EXPIRES_AT] > now)
 
     def _make_room(self, room: int) -> bool:
         """Delete expired messages until `room` bytes fit, and return whether they do."""
@@ -161,18 +157,14 @@ class MemoryStore:
             self._uncounted += removed
         return True
 
-    def _push_run(self, expires_at: int, first_id: int, last_id: int, subject: _Subject) -> None:
-        self._run_sequence += 1
-        heapq.heappush(self._runs, (expires_at, self._run_sequence, first_id, last_id, subject))
-
     def _remove_due(self, limit: int) -> int | None:
         """Delete up to `limit` messages of the run that is due first; return how many, or None when none is due."""
         if not self._runs or self._runs[0][0] > self._clock():
             return None
-        expires_at, _, first_id, last_id, subject = heapq.heappop(self._runs)
+        expires_at, name, first_id, last_id = heapq.heappop(self._runs)
         until = min(last_id, first_id + limit - 1)
         if until < last_id:
-            self._push_run(expires_at, until + 1, last_id, subject)
-        removed = subject.log.remove(first_id, until)
-        self._used -= sum(MESSAGE_OVERHEAD + len(message.body) for message in removed)
+            heapq.heappush(self._runs, (expires_at, name, until + 1, last_id))
+        removed = self._subjects[name].log.remove(first_id, until)
+        self._used -= sum(MESSAGE_OVERHEAD + len(record[BODY]) for record in removed)
         return len(removed)

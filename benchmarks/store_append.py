@@ -1,0 +1,113 @@
+"""How many messages a second each store commits, through the Store contract.
+
+    python benchmarks/store_append.py [--seconds 1] [--rounds 3] [--directory DIR] [--stores memory,sqlite]
+
+Each case is a closed loop of so many publishers, evenly over so many subjects: every publisher has one message of 100
+bytes in each batch, and the next batch is appended when the last one is acknowledged. Rounds of all cases are
+interleaved. DIR decides which disk SQLite's figures speak of; the cost of one fdatasync there is printed first.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from broker.store import MemoryStore, NewMessage, SqliteStore, Store, wall_clock
+
+CASES = ((1, 1), (32, 1), (256, 1), (2048, 1), (256, 100), (2048, 100))
+"""Publishers and subjects."""
+
+BODY = b"x" * 100
+LIFE = 3_600_000
+"""Milliseconds until a message expires."""
+
+Round = tuple[float, list[float]]
+"""Messages a second, and how long each append took (s)."""
+
+MAKERS: dict[str, Callable[[Path], Store]] = {
+    "memory": lambda _: MemoryStore(4 * 2**30),
+    "sqlite": lambda directory: SqliteStore(directory / "broker.db"),
+}
+
+
+async def measure(store: Store, publishers: int, subjects: int, seconds: float) -> Round:
+    names = [f"subject-{number}" for number in range(subjects)]
+    turn = 0
+    appended = 0
+    durations: list[float] = []
+    start = now = time.perf_counter()
+    while now - start < seconds:
+        published_at = wall_clock()
+        message = NewMessage(BODY, published_at + LIFE)
+        batch: dict[str, list[NewMessage]] = {}
+        for publisher in range(turn, turn + publishers):
+            batch.setdefault(names[publisher % subjects], []).append(message)
+        turn += publishers
+        before = time.perf_counter()
+        await store.append(batch, published_at)
+        now = time.perf_counter()
+        durations.append(now - before)
+        appended += publishers
+    return appended / (now - start), durations
+
+
+async def run(make: Callable[[Path], Store], directory: Path, case: tuple[int, int], seconds: float) -> Round:
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        store = make(Path(place))
+        await store.open()
+        try:
+            await measure(store, *case, seconds / 5)
+            return await measure(store, *case, seconds)
+        finally:
+            await store.close()
+
+
+def sync_cost(directory: Path) -> float:
+    """Return the median of one appended page's fdatasync, in microseconds."""
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        costs = []
+        for _ in range(200):
+            file.write(b"x" * 4096)
+            before = time.perf_counter()
+            os.fdatasync(file.fileno())
+            costs.append(time.perf_counter() - before)
+    return statistics.median(costs) * 1e6
+
+
+def print_row(name: str, case: tuple[int, int], rounds: list[Round]) -> None:
+    rates = sorted(rate for rate, _ in rounds)
+    times = statistics.quantiles([duration * 1000 for _, durations in rounds for duration in durations], n=100)
+    rate = f"{statistics.median(rates):,.0f} | [{rates[0]:,.0f} - {rates[-1]:,.0f}]"
+    print(f"| {name} | {case[0]} x {case[1]} | {rate} | {times[49]:.2f} / {times[98]:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each round measures (default 1)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each case is measured (default 3)")
+    parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="where SQLite's files go")
+    parser.add_argument("--stores", default="memory,sqlite", help="comma-separated (default memory,sqlite)")
+    options = parser.parse_args()
+
+    print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}; ", end="")
+    print(f"one fdatasync takes {sync_cost(options.directory):.0f} us\n")
+    kinds = options.stores.split(",")
+    results: dict[tuple[str, tuple[int, int]], list[Round]] = {}
+    for _ in range(options.rounds):
+        for kind in kinds:
+            for case in CASES:
+                measured = asyncio.run(run(MAKERS[kind], options.directory, case, options.seconds))
+                results.setdefault((kind, case), []).append(measured)
+    print("| store | publishers x subjects | messages/s, median | spread | append p50 / p99, ms |")
+    print("| --- | --- | --- | --- | --- |")
+    for (kind, case), rounds in results.items():
+        print_row(kind, case, rounds)
+
+
+if __name__ == "__main__":
+    main()
