@@ -23,9 +23,10 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
         proxy,
         command=["envoy"],
         args=[
-            f"--config-path={config_map.DIRECTORY}/{config_map.BOOTSTRAP}",
-            f"--concurrency={_workers(proxy.resources.limits)}",
-            "--log-level=warning",
+            # Envoy does not take --option=value.
+            *("--config-path", f"{config_map.DIRECTORY}/{config_map.BOOTSTRAP}"),
+            *("--concurrency", str(_workers(proxy.resources.limits))),
+            *("--log-level", "warning"),
             "--disable-hot-restart",
         ],
         ports=[pods.port("grpc", GRPC_PORT), pods.port("http-stats", HTTP_PORT)],
