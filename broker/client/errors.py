@@ -103,7 +103,8 @@ def from_rpc(error: grpc.aio.AioRpcError, target: str, *, idempotent: bool) -> B
     if info is not None:
         return build(code, info.reason, text, dict(info.metadata), idempotent=idempotent)
     if code is grpc.StatusCode.UNAVAILABLE and text.startswith(_NEVER_SENT):
-        return build(code, "NOT_CONNECTED", f"cannot reach a broker at {target}: {text}", idempotent=idempotent)
+        why = text.rpartition("last error: ")[2].removeprefix("UNKNOWN: ")
+        return build(code, "NOT_CONNECTED", f"cannot reach a broker at {target}: {why}", idempotent=idempotent)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in text:
         advice = "raise max_message_bytes of connect() or the limit of the server"
         return LimitReached("MESSAGE_TOO_LARGE", f"{text}: {advice}", code=code)

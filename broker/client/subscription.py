@@ -12,12 +12,11 @@ from broker.api import broker_pb2
 from broker.client.backoff import Backoff
 from broker.client.calls import Channel
 from broker.client.errors import BrokerError, Unavailable, from_rpc
-from broker.client.messages import EARLIEST, Message, Start, after_id, from_wire, subscribe_request
+from broker.client.messages import EARLIEST, LATEST, Message, Start, after_id, from_wire, subscribe_request
 
 logger = logging.getLogger(__name__)
 
-LAST_ID_KEY = "broker-last-id"
-"""Initial metadata of a subscription from LATEST: the subject's last id when it began to stand."""
+_IMPOSSIBLE_ID = 2**63 - 1
 
 OnReconnect = Callable[[BrokerError], object]
 """Called with the error that ended the connection, when the subscription stands again."""
@@ -49,9 +48,8 @@ class Subscription:
       not yet come to our last id: a warning is logged, and the subscription goes on from the earliest message. It
       cannot be noticed once the new server has more messages than the old one had.
 
-    A subscription from LATEST that has not yet received a message goes on after the subject's last id of the moment
-    when it first stood, which the server says. Where it does not say it, messages published while the connection was
-    away are missed; a warning is logged.
+    A subscription from LATEST asks first for the last id of the subject, and, should the connection be lost before a
+    message came, goes on after that id: "from now on" means from then on, also across a reconnect.
     """
 
     def __init__(self, channel: Channel, subject: str, start: Start, on_reconnect: OnReconnect | None) -> None:
@@ -197,11 +195,36 @@ class Subscription:
         Raises:
             BrokerError: it does not, or not within `limit` seconds.
         """
-        request = subscribe_request(self._subject, self._position)
+        resume = start = self._position
+        if start == LATEST:
+            resume = after_id(await self._subject_end(limit))
+        call = await self._dial(start, limit)
+        if self._closed:  # by another task, meanwhile
+            call.cancel()
+            return
+        self._call, self._position = call, resume
+
+    async def _subject_end(self, limit: float) -> int:
+        """Return the last id of the subject, so that "from now on" survives a reconnect before the first message.
+
+        No call asks for it, but the refusal of an impossible start says it.
+        """
+        try:
+            call = await self._dial(after_id(_IMPOSSIBLE_ID), limit)
+        except BrokerError as error:
+            last_id = error.metadata.get("last_id", "")
+            if error.reason == "START_BEYOND_END" and last_id.isdecimal():
+                return int(last_id)
+            raise
+        call.cancel()
+        return _IMPOSSIBLE_ID
+
+    async def _dial(self, start: Start, limit: float) -> _Call:
+        request = subscribe_request(self._subject, start)
         call = self._channel.subscribe_batch(request, wait_for_ready=self._channel.wait_for_ready)
         try:
             async with asyncio.timeout(limit):
-                metadata = await call.initial_metadata()
+                await call.initial_metadata()
                 if call.done():  # refused: grpc then gives empty metadata and keeps the error for the first read
                     await _read(call, self._channel.target)
         except TimeoutError:
@@ -211,25 +234,7 @@ class Subscription:
         except BaseException:
             call.cancel()
             raise
-        if self._closed:  # by another task, meanwhile
-            call.cancel()
-            return
-        self._call = call
-        self._learn_position(metadata)
-
-    def _learn_position(self, metadata: grpc.aio.Metadata) -> None:
-        """Turn "from now on" into an id, so that a reconnect before the first message loses nothing."""
-        if self._position.kind != "latest":
-            return
-        last_id = metadata.get(LAST_ID_KEY)
-        if isinstance(last_id, str) and last_id.isdecimal():
-            self._position = after_id(int(last_id))
-        elif self._stood:
-            logger.warning(
-                "subscription to %r stands again, but what was published meanwhile is missed: "
-                "the broker at %s does not say the subject's last id, and no message had come yet",
-                self._subject, self._channel.target,
-            )  # fmt: skip
+        return call
 
 
 async def _read(call: _Call, target: str) -> broker_pb2.MessageBatch:

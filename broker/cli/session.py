@@ -1,0 +1,38 @@
+"""What pub, sub and fetch share: a connection, and errors that say where."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+
+from broker.cli.failure import Failure
+from broker.client import Broker, BrokerError, MessageNotFound, connect
+
+
+@asynccontextmanager
+async def session(arguments: argparse.Namespace) -> AsyncIterator[Broker]:
+    """Connect to the server of the command line; a broker's error becomes the command's failure."""
+    try:
+        # Whoever typed a wrong address wants to know it now, not after the timeout.
+        async with connect(arguments.server, timeout=arguments.timeout.total_seconds(), wait_for_ready=False) as broker:
+            yield broker
+    except BrokerError as error:
+        raise Failure(explain(error)) from error
+
+
+def explain(error: BrokerError) -> str:
+    """Return one line: what was wrong, where, what to do."""
+    text = " ".join(str(error).split())
+    if error.reason == "NOT_CONNECTED":
+        return f"{text}; is it running? Start one with `brokerctl up`, or name another with --server"
+    if isinstance(error, MessageNotFound):
+        return f"{text}; only messages published with --expires can be fetched, until then"
+    return text
+
+
+def run_until_interrupted(main: Coroutine[None, None, int]) -> int:
+    """Run a command; Ctrl-C ends it as KeyboardInterrupt."""
+    logging.basicConfig(format="brokerctl: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    return asyncio.run(main)

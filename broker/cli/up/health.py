@@ -1,0 +1,31 @@
+"""Asking whether a broker serves, directly or through Envoy."""
+
+import asyncio
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+_PAUSE = 0.05
+_SERVICE = "broker.Broker"
+
+
+async def serving(target: str) -> None:
+    """Return when the gRPC health service at an address says that the broker serves."""
+    # A pool of its own: another client's failed attempts must not make this one wait.
+    async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        while not await _serves(check):  # noqa: ASYNC110 - it is another process that changes
+            await asyncio.sleep(_PAUSE)
+
+
+async def _serves(check: "grpc.aio.UnaryUnaryMultiCallable[object, object]") -> bool:
+    request = health_pb2.HealthCheckRequest(service=_SERVICE)
+    try:
+        response = await check(request, timeout=1)
+    except grpc.aio.AioRpcError:
+        return False
+    return bool(response.status == health_pb2.HealthCheckResponse.SERVING)  # type: ignore[attr-defined]

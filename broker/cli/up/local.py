@@ -1,0 +1,117 @@
+"""A BrokerCluster on this machine, from its start to its end."""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+from broker.cli.arguments import DEFAULT_SERVER
+from broker.cli.failure import Failure
+from broker.cli.up.cluster import load, not_honoured
+from broker.cli.up.console import Console
+from broker.cli.up.health import serving
+from broker.cli.up.plan import Plan, plan
+from broker.cli.up.ports import claim
+from broker.cli.up.supervisor import Supervisor
+from broker_operator.api import BrokerCluster
+
+_START_LIMIT = 60.0
+"""How long everything may take to be healthy, in seconds: opening a large database takes its time."""
+
+_US = "brokerctl"
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """Run a BrokerCluster until a signal ends it; returns the exit code.
+
+    Raises:
+        Failure: it cannot be started.
+        OSError: nobody reads our output any more.
+    """
+    cluster = load(arguments.file)
+    listen = claim(*arguments.listen)
+    with tempfile.TemporaryDirectory(prefix="brokerctl-") as runtime:
+        planned = plan(cluster, listen, arguments.data.absolute(), Path(runtime))
+        asyncio.run(_Local(cluster, planned, arguments.color).run())
+    return 0
+
+
+class _Local:
+    def __init__(self, cluster: BrokerCluster, planned: Plan, color: str) -> None:
+        self._cluster = cluster
+        self._plan = planned
+        self._brokers = [program.name for program, _ in planned.brokers]
+        self._console = Console([_US, *self._brokers, planned.proxy.name], color)
+        self._supervisor = Supervisor(self._console.line, self._say)
+        self._stop = asyncio.Event()
+        self._console.on_failure = self._stop.set
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._interrupt)
+        try:
+            await self._run_until_stopped()
+        finally:
+            # Brokers first: through Envoy they answer what they accepted.
+            await self._supervisor.stop(*self._brokers)
+            await self._supervisor.stop(self._plan.proxy.name)
+        if self._console.failure is not None:
+            raise self._console.failure
+
+    async def _run_until_stopped(self) -> None:
+        starting = asyncio.create_task(self._start())
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopping
+        finally:
+            stopping.cancel()
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Failure):
+                await starting
+
+    async def _start(self) -> None:
+        began = time.monotonic()
+        ignored = not_honoured(self._cluster)
+        if ignored:
+            self._say(f"without meaning on one machine, and left out: {', '.join(ignored)}")
+        try:
+            async with asyncio.timeout(_START_LIMIT):
+                brokers = (self._supervisor.start(program, serving(at)) for program, at in self._plan.brokers)
+                await asyncio.gather(*brokers)
+                await self._supervisor.start(self._plan.proxy, serving(self._plan.listen))
+        except TimeoutError:
+            msg = f"not everything was healthy within {_START_LIMIT:g} s; the log above says what was not"
+            raise Failure(msg) from None
+        self._greet(time.monotonic() - began)
+
+    def _greet(self, seconds: float) -> None:
+        listen, brokers = self._plan.listen, len(self._brokers)
+        server = "" if listen == DEFAULT_SERVER else f" --server {listen}"
+        where = f"messages in {self._plan.data}" if self._plan.data else "messages in memory, gone at the end"
+        self._say(f"BrokerCluster {self._cluster.name} is ready at {listen} after {seconds:.1f} s")
+        self._say(f"{brokers} broker{'s' if brokers > 1 else ''} behind Envoy, {where}")
+        self._say(f"metrics: http://{self._plan.stats}/stats/prometheus (proxy)")
+        for name, at in zip(self._brokers, self._plan.metrics, strict=True):
+            self._say(f"         http://{at}/metrics ({name})")
+        self._say("try, in two other terminals:")
+        self._say(f"    brokerctl sub{server} greetings")
+        self._say(f"    brokerctl pub{server} greetings hello")
+        self._say("Ctrl-C stops everything")
+
+    def _interrupt(self) -> None:
+        if self._stop.is_set():
+            self._say("killing everything")
+            self._supervisor.kill()
+            return
+        self._say("stopping; once more to kill")
+        self._stop.set()
+
+    def _say(self, text: str) -> None:
+        self._console.line(_US, text)
