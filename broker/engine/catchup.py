@@ -14,6 +14,7 @@ from broker.engine.outlet import Encoder, Outlet
 from broker.engine.rules import start_beyond_end
 from broker.engine.subscription import State, Subscription
 from broker.errors import Refused
+from broker.store.clock import Clock
 from broker.store.contract import Store
 from broker.telemetry.metrics import Metrics
 
@@ -36,7 +37,7 @@ class CatchUp:
         outlet: Outlet,
         encode: Encoder,
         metrics: Metrics,
-        clock: Callable[[], int],
+        clock: Clock,
         ended: Callable[[Subscription, Refused], None],
     ) -> None:
         self._store = store

@@ -1,8 +1,7 @@
 """The engine: one object that the service talks to, and the tasks behind it."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from broker.engine.catchup import CatchUp
 from broker.engine.commits import RecentCommits
@@ -14,13 +13,9 @@ from broker.engine.rules import Limits, Rules
 from broker.engine.subscription import LATEST, Start, State, Subscription
 from broker.engine.writer import Publication, Writer
 from broker.errors import LimitReached, Refused
+from broker.store.clock import Clock, wall_clock
 from broker.store.contract import Store
 from broker.telemetry.metrics import Metrics
-
-
-def wall_clock() -> int:
-    """Return the time in milliseconds since the Unix epoch."""
-    return time.time_ns() // 1_000_000
 
 
 class Engine:
@@ -38,7 +33,7 @@ class Engine:
         outlet: Outlet,
         encode: Encoder,
         found: Found,
-        clock: Callable[[], int] = wall_clock,
+        clock: Clock = wall_clock,
     ) -> None:
         self.rules = Rules(limits)
         self.clock = clock

@@ -10,6 +10,7 @@ from broker.engine.commits import RecentCommits
 from broker.engine.outlet import Encoder
 from broker.engine.rules import Limits, message_not_found
 from broker.errors import LimitReached, Refused, Unavailable
+from broker.store.clock import Clock
 from broker.store.contract import Store
 from broker.telemetry.metrics import Metrics
 
@@ -41,7 +42,7 @@ class Fetcher:
         encode: Encoder,
         limits: Limits,
         metrics: Metrics,
-        clock: Callable[[], int],
+        clock: Clock,
         found: Found,
     ) -> None:
         self._store = store

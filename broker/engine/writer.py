@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from broker.engine.commits import Commit
 from broker.engine.rules import Limits
 from broker.errors import LimitReached, Refused, Unavailable
+from broker.store.clock import Clock
 from broker.store.contract import NEVER_STORED, NewMessage, Store
 from broker.telemetry.metrics import Metrics
 
@@ -48,7 +49,7 @@ class Writer:
         store: Store,
         limits: Limits,
         metrics: Metrics,
-        clock: Callable[[], int],
+        clock: Clock,
         committed: Callable[[list[Commit]], None],
     ) -> None:
         self._store = store

@@ -1,0 +1,59 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.engine.commits import MESSAGE_OVERHEAD, Commit, RecentCommits
+from broker.store.contract import NEVER_STORED, NewMessage
+
+
+def encode(subject, first_id, bodies, published_at):
+    return [f"{subject}/{first_id + n}".encode() for n, _ in enumerate(bodies)]
+
+
+def commit(subject: str, first_id: int, count: int, expires_at: int = 100) -> Commit:
+    return Commit(subject, first_id, [NewMessage(b"x" * 10, expires_at)] * count, 1)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 5)), max_size=60), st.integers(0, 4000))
+def test_what_is_remembered_of_a_subject_is_its_newest_messages_without_a_hole(sizes, limit):
+    recent = RecentCommits(limit)
+    last = {"a": 0, "b": 0}
+    for subject, count in sizes:
+        recent.add(commit(subject, last[subject] + 1, count))
+        last[subject] += count
+    assert recent.bytes <= limit
+    for subject, last_id in last.items():
+        first = recent.first_id(subject)
+        assert recent.last_id(subject) == (last_id if first is not None else 0)
+        for message_id in range(last_id + 2):
+            found = recent.find(subject, message_id)
+            assert (found is not None) == (first is not None and first <= message_id <= last_id)
+            if found is not None:
+                assert found.first_id <= message_id <= found.last_id
+                assert found.encoded_one(message_id, encode) == f"{subject}/{message_id}".encode()
+            after = recent.after(subject, message_id)
+            if first is None or message_id + 1 < first:
+                assert after is None
+            else:
+                ids = [n for c in after for n in range(c.first_id, c.last_id + 1) if n > message_id]
+                assert ids == list(range(message_id + 1, last_id + 1))
+
+
+def test_a_limit_of_zero_remembers_nothing():
+    recent = RecentCommits(0)
+    recent.add(commit("a", 1, 3))
+    assert recent.find("a", 1) is None
+    assert recent.bytes == 0
+
+
+def test_size_counts_bodies_and_overhead():
+    recent = RecentCommits(1 << 20)
+    recent.add(commit("a", 1, 3))
+    assert recent.bytes == 3 * (2 * 10 + MESSAGE_OVERHEAD)
+
+
+def test_late_subscribers_get_what_is_not_expired_and_the_transient_messages_of_their_time():
+    messages = [NewMessage(b"", 50), NewMessage(b"", NEVER_STORED), NewMessage(b"", 100), NewMessage(b"", NEVER_STORED)]
+    late = Commit("a", 11, messages, 1)
+    assert late.for_late(10, stood_after=12, now=60, encode=encode) == ([13, 14], [b"a/13", b"a/14"])
+    assert late.for_late(10, stood_after=10, now=10, encode=encode)[0] == [11, 12, 13, 14]
+    assert late.for_late(12, stood_after=20, now=10, encode=encode)[0] == [13]

@@ -1,0 +1,58 @@
+import pytest
+
+from broker.server.settings import OPTIONS, parse_settings
+
+
+def test_defaults():
+    settings = parse_settings([], {})
+    assert settings.listen == "0.0.0.0:50051"
+    assert settings.store == "sqlite"
+    assert settings.limits.max_body == 1 << 20
+    assert settings.door.max_request > 4 << 20
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_defaults():
+    environment = {"BROKER_MAX_BODY": "2Ki", "BROKER_LOG_LEVEL": "debug"}
+    settings = parse_settings(["--max-body", "1k"], environment)
+    assert settings.limits.max_body == 1000
+    assert settings.log_level == "debug"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("listen", "50051"), ("listen", "host:70000"), ("http", ":80"), ("store", "redis"), ("max-body", "1MB"),
+        ("max-body", "0"), ("max-body", "-1"), ("max-expiration", "1.5"), ("max-expiration", "3000000000"),
+        ("max-queue-messages", "many"), ("drain-timeout", "-1"), ("drain-timeout", "nan"), ("log-level", "loud"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_ends_with_one_line_that_names_it(flag, value, capsys):
+    for arguments, environment in (
+        ([f"--{flag}={value}"], {}),
+        ([], {"BROKER_" + flag.upper().replace("-", "_"): value}),
+    ):
+        with pytest.raises(SystemExit) as exited:
+            parse_settings(arguments, environment)
+        assert exited.value.code == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert repr(value) in error
+        assert (flag if arguments else flag.upper().replace("-", "_")) in error
+
+
+def test_unknown_options_and_impossible_combinations(capsys):
+    for arguments in (["--nonsense"], ["--max-body", "128Mi"]):
+        with pytest.raises(SystemExit) as exited:
+            parse_settings(arguments, {})
+        assert exited.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help_explains_every_option_with_default_and_variable(capsys):
+    with pytest.raises(SystemExit) as exited:
+        parse_settings(["--help"], {})
+    assert exited.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for option in OPTIONS:
+        assert f"--{option.flag}" in text
+        assert f"(default {option.default}; {option.variable})" in text
