@@ -19,7 +19,7 @@ async def main(path: str) -> None:
         size = number % 20 + 1
         before = (await store.append({"a": [NewMessage(b"%d" % number, EVER)] * size}, number))["a"]
         assert isinstance(before, int)
-        print(before + size, flush=True)  # noqa: T201
+        print(before + size, flush=True)
 
 
 if __name__ == "__main__":
