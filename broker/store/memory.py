@@ -76,7 +76,7 @@ class MemoryStore:
         room = sum(MESSAGE_OVERHEAD + len(body) for body, expires_at in messages if expires_at != NEVER_STORED)
         if subject is None:
             room += SUBJECT_OVERHEAD + sys.getsizeof(name)
-        if room and not self._make_room(room):
+        if not self._make_room(room):
             return StoreFull(
                 f"the memory limit of {self._limit} bytes is reached: {self._used} are in use and these messages need "
                 f"{room}; raise the limit, let messages expire sooner, or publish again later",

@@ -9,6 +9,7 @@ from broker.errors import Refused, StoreFull
 from broker.store.clock import Clock
 from broker.store.contract import Batch
 from broker.store.sqlite.database import ID_BITS, MAX_ID, MAX_KEY, WAL_PAGES, connect
+from broker.store.sqlite.disk import reserve_is_touched
 from broker.store.sqlite.errors import code_of, outcome_unknown, translate
 
 EXPIRE_STEP = 1000
@@ -33,6 +34,9 @@ _EXPIRE = (
 
 _Known = tuple[int, int]
 """A subject's key and last id."""
+
+_Row = tuple[int, int, int, bytes]
+"""A message's position, published_at, expires_at, body."""
 
 
 class Writer:
@@ -96,7 +100,7 @@ class Writer:
         known: dict[str, _Known] = {}
         new: list[tuple[int, int, str]] = []
         counts: list[tuple[int, int]] = []
-        rows: list[tuple[int, int, int, bytes]] = []
+        rows: list[_Row] = []
         with self._transaction() as connection:
             for subject, messages in batch.items():
                 key, last_id = self._look_up(connection, subject) or (self._last_key + len(new) + 1, 0)
@@ -116,6 +120,10 @@ class Writer:
                 ]
                 known[subject] = (key, until)
                 results[subject] = last_id
+            if rows and reserve_is_touched(self._path.parent) and not _fits_free_pages(connection, rows):
+                raise StoreFull(
+                    f"the disk of {self._path} is nearly full; enlarge it or let messages expire", {"limit": "disk"}
+                )
             connection.executemany(_NEW_SUBJECT, new)
             connection.executemany(_COUNT, counts)
             connection.executemany(_INSERT, rows)
@@ -198,6 +206,14 @@ class Writer:
             (held, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             # A backup may hold the log for minutes: wait for it only now and then, not at every commit.
             self._wal_bound = self._wal_bound + WAL_BOUND if held else WAL_BOUND
+
+
+def _fits_free_pages(connection: sqlite3.Connection, rows: list[_Row]) -> bool:
+    """Whether pages that expired messages left in the file hold the rows, with as much again for the trees."""
+    (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    needed = sum(len(body) + 64 for _, _, _, body in rows)
+    return bool(2 * needed <= free * page_size)
 
 
 def _out_of_numbers(subject: str, key: int) -> StoreFull:

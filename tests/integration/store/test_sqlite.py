@@ -96,10 +96,26 @@ async def test_a_full_store_refuses_whole_batches_and_takes_messages_again_when_
     assert await store.append({"a": [NewMessage(b"", NEVER_STORED)]}, clock.now) == {"a": appended * 10}
     clock.advance(1000)
     later = clock.now + 1000
-    assert await store.append({"a": [NewMessage(b"z", later)] * 100}, clock.now) == {"a": appended * 10 + 1}
+    assert await store.append({"a": [NewMessage(b"z" * 1000, later)] * 100}, clock.now) == {"a": appended * 10 + 1}
     assert await store.expire(10**6) == appended * 10
     assert len((await store.read("a", 0, 10**6, ROOM)).messages) == 100
     await store.close()
+
+
+async def test_a_nearly_full_disk_takes_only_what_fits_where_messages_expired(
+    store: SqliteStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = {"a": [NewMessage(b"x" * 1000, clock.now + 1000)] * 100}
+    await store.append(batch, clock.now)
+    disk = os.statvfs_result((4096, 4096, 10**6, 100, 100, 0, 0, 0, 0, 255))
+    monkeypatch.setattr("broker.store.sqlite.disk.os.statvfs", lambda _: disk)
+    with pytest.raises(StoreFull, match="nearly full"):
+        await store.append(batch, clock.now)
+    assert await store.append({"a": [NewMessage(b"", NEVER_STORED)]}, clock.now) == {"a": 100}
+    clock.advance(1000)
+    assert await store.append({"a": [NewMessage(b"y" * 1000, EVER)] * 40}, clock.now) == {"a": 101}
+    with pytest.raises(StoreFull, match="nearly full"):
+        await store.append(batch, clock.now)
 
 
 @contextmanager
