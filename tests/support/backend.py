@@ -1,8 +1,12 @@
 """A gRPC server that speaks the broker's contract and remembers what reached it: the far side of a proxy."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -21,8 +25,9 @@ class Backend:
         self.subjects: list[str] = []
         """The subject of each message published, in order."""
         self.port = 0
+        self.on_message: Callable[[pb.PublishRequest], None] = lambda message: None
         self.health = health.HealthServicer()
-        self._queues: list[asyncio.Queue[bytes]] = []
+        self._queues: defaultdict[str, list[asyncio.Queue[bytes]]] = defaultdict(list)
 
     async def publish(self, request: bytes, context: Any) -> bytes:
         self.calls.append("Publish")
@@ -50,14 +55,15 @@ class Backend:
     async def subscribe(self, request: bytes, context: Any) -> AsyncIterator[bytes]:
         self.calls.append("Subscribe")
         queue: asyncio.Queue[bytes] = asyncio.Queue()
-        self._queues.append(queue)
+        self._queues[pb.SubscribeRequest.FromString(request).subject].append(queue)
         await context.send_initial_metadata(())
         while True:
             yield pb.Message(body=await queue.get()).SerializeToString()
 
     def _take(self, message: pb.PublishRequest) -> int:
         self.subjects.append(message.subject)
-        for queue in self._queues:
+        self.on_message(message)
+        for queue in self._queues[message.subject]:
             queue.put_nowait(message.body)
         return len(self.subjects)
 
@@ -90,3 +96,34 @@ async def running_backend(port: int = 0) -> AsyncIterator[Backend]:
         yield backend
     finally:
         await server.stop(0)
+
+
+@asynccontextmanager
+async def backend_process(journal: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    """A backend as a child process, and its port. It writes the subject of each message to the journal, a line each."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", __name__, str(journal), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None
+    try:
+        yield process, int(await process.stdout.readline())
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def _serve(journal: Path) -> None:
+    descriptor = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    async with running_backend() as backend:
+        backend.on_message = lambda message: void(os.write(descriptor, f"{message.subject}\n".encode()))
+        print(backend.port, flush=True)
+        await asyncio.Event().wait()
+
+
+def void(_: object) -> None:
+    """Drops a result."""
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1])))

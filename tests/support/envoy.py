@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,13 @@ class Proxy:
         """The file that Envoy watches in the split form."""
         return str(self._directory / "config" / "rds.yaml")
 
+    async def until_healthy(self, brokers: int) -> None:
+        """Waits until so many brokers pass their health checks."""
+        for cluster in ("broker", "broker-streams"):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                while self.stat(f"cluster.{cluster}.membership_healthy") != brokers:
+                    await asyncio.sleep(0.02)
+
     async def started(self) -> None:
         """Waits until Envoy serves and its brokers are healthy."""
         async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -114,9 +121,14 @@ class Proxy:
 
 @asynccontextmanager
 async def running_envoy(
-    spec: Mapping[str, Any], backends: Sequence[int], *, split: bool = False, proxies: int = 1
+    spec: Mapping[str, Any],
+    backends: Sequence[int],
+    *,
+    split: bool = False,
+    proxies: int = 1,
+    change: Callable[[dict[str, Any]], None] = lambda config: None,
 ) -> AsyncIterator[Proxy]:
-    """Envoy in front of these ports of this machine. Its log is printed when the test fails."""
+    """Envoy in front of these ports of this machine. `change` may edit its bootstrap, e.g. to make a time shorter."""
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
     proxy = Proxy(directory)
@@ -127,6 +139,7 @@ async def running_envoy(
         places(directory, backends, proxies),
         routes_path=proxy.routes_path if split else None,
     )
+    change(config)
     file = directory / "envoy.yaml"
     file.write_text(yaml.safe_dump(config))
     options = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
