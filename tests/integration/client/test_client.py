@@ -1,0 +1,367 @@
+"""The client against a real broker."""
+
+import asyncio
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+
+from broker.client import (
+    EARLIEST,
+    LATEST,
+    Broker,
+    BrokerError,
+    DeadlineExceeded,
+    InvalidRequest,
+    LimitReached,
+    Message,
+    MessageNotFound,
+    NewMessage,
+    OutcomeUnknown,
+    Subscription,
+    Unavailable,
+    after_id,
+    connect,
+    since,
+)
+from tests.support.broker import BrokerProcess
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[BrokerProcess]:
+    with BrokerProcess("--store=memory", "--max-body=64Ki") as process:
+        yield process
+
+
+@pytest.fixture
+async def broker(server: BrokerProcess) -> AsyncIterator[Broker]:
+    async with connect(server.address) as connected:
+        yield connected
+
+
+@pytest.fixture
+def subject(request: pytest.FixtureRequest) -> str:
+    return request.node.name
+
+
+async def take(subscription: Subscription, count: int) -> list[Message]:
+    """The next messages of a subscription, which stays open."""
+    return [await anext(subscription) for _ in range(count)]
+
+
+class TestPublish:
+    async def test_gives_dense_ids(self, broker: Broker, subject: str) -> None:
+        assert [await broker.publish(subject, b"%d" % i) for i in range(3)] == [1, 2, 3]
+
+    async def test_then_fetch_gives_the_same_message(self, broker: Broker, subject: str) -> None:
+        before = datetime.now(UTC) - timedelta(milliseconds=1)
+        body = bytes(range(256))
+        message_id = await broker.publish(subject, body, expires=HOUR)
+        message = await broker.fetch(subject, message_id)
+        assert (message.subject, message.id, message.body) == (subject, message_id, body)
+        assert before <= message.published_at <= datetime.now(UTC)
+
+    async def test_fire_and_forget_cannot_be_fetched(self, broker: Broker, subject: str) -> None:
+        message_id = await broker.publish(subject, b"gone")
+        with pytest.raises(MessageNotFound) as raised:
+            await broker.fetch(subject, message_id)
+        assert raised.value.reason == "MESSAGE_NOT_FOUND"
+        assert raised.value.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert not raised.value.retriable
+
+    async def test_a_fraction_of_a_second_is_not_fire_and_forget(self, broker: Broker, subject: str) -> None:
+        message_id = await broker.publish(subject, b"kept", expires=0.001)
+        assert (await broker.fetch(subject, message_id)).body == b"kept"
+
+    @pytest.mark.parametrize(
+        ("subject", "body", "expires", "reason"),
+        [
+            ("", b"", 0, "SUBJECT_INVALID"),
+            ("s" * 256, b"", 0, "SUBJECT_INVALID"),
+            ("a\nb", b"", 0, "SUBJECT_INVALID"),
+            ("\ud800", b"", 0, "SUBJECT_INVALID"),
+            ("s", b"", -1, "EXPIRATION_NEGATIVE"),
+            ("s", b"", -0.5, "EXPIRATION_NEGATIVE"),
+            ("s", b"", 604801, "EXPIRATION_TOO_LONG"),
+            ("s", b"", timedelta.max, "EXPIRATION_TOO_LONG"),
+            ("s", b"", float("nan"), "EXPIRATION_TOO_LONG"),
+            ("s", bytes(65537), 0, "BODY_TOO_LARGE"),
+        ],
+    )
+    async def test_what_is_wrong_is_named(
+        self, broker: Broker, subject: str, body: bytes, expires: float, reason: str
+    ) -> None:
+        with pytest.raises(InvalidRequest) as raised:
+            await broker.publish(subject, body, expires=expires)
+        assert raised.value.reason == reason
+        assert not raised.value.retriable
+
+    @pytest.mark.parametrize("body", ["text", 5, None])
+    async def test_a_body_is_bytes(self, broker: Broker, body: bytes) -> None:
+        with pytest.raises(TypeError):
+            await broker.publish("s", body)
+
+    async def test_many_at_once(self, broker: Broker, subject: str) -> None:
+        messages = [NewMessage(subject, b"%d" % i, HOUR) for i in range(1203)]
+        assert await broker.publish_many(messages) == list(range(1, 1204))
+        assert (await broker.fetch(subject, 1203)).body == b"1202"
+
+    async def test_an_error_among_many_fails_no_neighbour(self, broker: Broker, subject: str) -> None:
+        first, refused, last = await broker.publish_many(
+            [NewMessage(subject, b"a"), NewMessage("", b"b"), NewMessage(subject, b"c")]
+        )
+        assert (first, last) == (1, 2)
+        assert isinstance(refused, InvalidRequest)
+        assert refused.reason == "SUBJECT_INVALID"
+
+    async def test_none_at_all(self, broker: Broker) -> None:
+        assert await broker.publish_many([]) == []
+
+
+class TestSubscribe:
+    async def test_from_now_on(self, broker: Broker, subject: str) -> None:
+        await broker.publish(subject, b"before", expires=HOUR)
+        async with broker.subscribe(subject) as messages:
+            await broker.publish(subject, b"stored", expires=HOUR)
+            await broker.publish(subject, b"forgotten")
+            assert [(message.id, message.body) for message in await take(messages, 2)] == [
+                (2, b"stored"),
+                (3, b"forgotten"),
+            ]
+            assert messages.last_id == 3
+
+    async def test_earliest(self, broker: Broker, subject: str) -> None:
+        for number in range(3):
+            await broker.publish(subject, b"%d" % number, expires=HOUR)
+        async with broker.subscribe(subject, start=EARLIEST) as messages:
+            assert [message.id for message in await take(messages, 3)] == [1, 2, 3]
+
+    async def test_after_an_id(self, broker: Broker, subject: str) -> None:
+        for number in range(3):
+            await broker.publish(subject, b"%d" % number, expires=HOUR)
+        async with broker.subscribe(subject, start=after_id(2)) as messages:
+            assert (await anext(messages)).id == 3
+
+    async def test_since_a_time(self, broker: Broker, subject: str) -> None:
+        await broker.publish(subject, b"old", expires=HOUR)
+        old = await broker.fetch(subject, 1)
+        await broker.publish(subject, b"new", expires=HOUR)
+        async with broker.subscribe(subject, start=since(old.published_at)) as messages:
+            assert (await anext(messages)).id == 1
+        async with broker.subscribe(subject, start=since(datetime.now(UTC) + HOUR)) as messages:
+            await broker.publish(subject, b"live")
+            assert (await anext(messages)).id == 3
+
+    async def test_without_a_context(self, broker: Broker, subject: str) -> None:
+        await broker.publish(subject, b"x", expires=HOUR)
+        async for message in broker.subscribe(subject, start=EARLIEST):
+            assert message.body == b"x"
+            break
+
+    async def test_beyond_the_end_is_refused_when_it_is_opened(self, broker: Broker, subject: str) -> None:
+        with pytest.raises(InvalidRequest) as raised:
+            async with broker.subscribe(subject, start=after_id(5)):
+                pass
+        assert raised.value.reason == "START_BEYOND_END"
+        assert raised.value.metadata["last_id"] == "0"
+
+    async def test_a_bad_subject_is_refused_by_the_first_iteration(self, broker: Broker) -> None:
+        with pytest.raises(InvalidRequest, match="subject"):
+            await anext(broker.subscribe(""))
+
+    async def test_a_timeout_of_the_caller_loses_nothing(self, broker: Broker, subject: str) -> None:
+        async with broker.subscribe(subject) as messages:
+            for number in range(20):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(anext(messages), 0.01)
+                await broker.publish(subject, b"%d" % number)  # never stored: a second subscription would not get it
+                assert (await anext(messages)).body == b"%d" % number
+
+    async def test_closing_ends_the_iteration_of_another_task(self, broker: Broker, subject: str) -> None:
+        subscription = broker.subscribe(subject)
+        async with subscription:
+            reader = asyncio.create_task(collect(subscription))
+            await broker.publish(subject, b"x")
+            await subscription.close()
+            assert len(await reader) <= 1
+            assert not reader.cancelled()
+
+    async def test_leaving_the_loop_ends_it_at_the_server(self, server: BrokerProcess, subject: str) -> None:
+        async with connect(server.address) as broker:
+            await broker.publish(subject, b"x", expires=HOUR)
+            async for _ in broker.subscribe(subject, start=EARLIEST):
+                break
+            await until(lambda: metric(server, "broker_subscriptions") == 0)
+
+    async def test_a_reader_that_is_slow_gets_everything(self, server: BrokerProcess, subject: str) -> None:
+        """24 MiB for a reader that waits: the client holds little of it, the rest waits in the store."""
+        body, count = bytes(60_000), 400
+        async with connect(server.address) as broker, broker.subscribe(subject) as messages:
+            for _ in range(4):
+                batch = [NewMessage(subject, body, HOUR) for _ in range(count // 4)]
+                assert all(isinstance(result, int) for result in await broker.publish_many(batch))
+            assert [message.id for message in await take(messages, count)] == list(range(1, count + 1))
+
+
+class TestReconnect:
+    async def test_kill_and_restart_loses_and_doubles_nothing(self, tmp_path: Path) -> None:
+        async with durable(tmp_path) as server, connect(server.address, timeout=30) as broker:
+            causes: list[BrokerError] = []
+            subscription = broker.subscribe("s", on_reconnect=causes.append)
+            async with subscription as messages:
+                publisher = asyncio.create_task(publish_steadily(broker, 600))
+                got = await take(messages, 100)
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.restart)
+                acknowledged = await publisher
+                while got[-1].id < max(acknowledged):
+                    got.append(await anext(messages))
+                assert [message.id for message in got] == list(range(1, got[-1].id + 1))
+                bodies = {message.id: message.body for message in got}
+                assert all(bodies[message_id] == body for message_id, body in acknowledged.items())
+                assert isinstance(causes[0], Unavailable)
+
+    async def test_from_latest_before_the_first_message(self, tmp_path: Path) -> None:
+        async with durable(tmp_path) as server, connect(server.address) as broker:
+            await broker.publish("s", b"before", expires=HOUR)
+            async with broker.subscribe("s", start=LATEST) as messages:
+                waiting = asyncio.create_task(anext(messages))
+                await asyncio.to_thread(server.restart)
+                await broker.publish("s", b"after", expires=HOUR)
+                assert (await waiting).body == b"after"
+
+    async def test_from_latest_gets_what_came_while_it_was_away(self, tmp_path: Path) -> None:
+        async with durable(tmp_path) as server, connect(server.address) as broker:
+            await broker.publish("s", b"before", expires=HOUR)
+            async with broker.subscribe("s", start=LATEST) as messages:
+                await asyncio.to_thread(server.restart)
+                async with connect(server.address) as other:
+                    await other.publish("s", b"meanwhile", expires=HOUR)
+                # Only now does it look, and finds its connection gone.
+                assert (await anext(messages)).body == b"meanwhile"
+
+    async def test_drain(self, tmp_path: Path) -> None:
+        async with durable(tmp_path) as server, connect(server.address) as broker:
+            causes: list[BrokerError] = []
+            async with broker.subscribe("s", on_reconnect=causes.append) as messages:
+                await broker.publish("s", b"1", expires=HOUR)
+                assert (await anext(messages)).id == 1
+                waiting = asyncio.create_task(anext(messages))
+                server.terminate()
+                assert await asyncio.to_thread(server.wait) == 0
+                await asyncio.to_thread(server.restart)
+                await broker.publish("s", b"2", expires=HOUR)
+                assert (await waiting).id == 2
+            assert [cause.reason for cause in causes] == ["DRAINING"]
+
+    async def test_a_memory_broker_that_restarted_is_noticed(self, caplog: pytest.LogCaptureFixture) -> None:
+        async with BrokerProcess("--store=memory") as server, connect(server.address) as broker:
+            async with broker.subscribe("s") as messages:
+                for _ in range(3):
+                    await broker.publish("s", b"old", expires=HOUR)
+                await take(messages, 3)
+                await asyncio.to_thread(server.restart)
+                await broker.publish("s", b"new", expires=HOUR)
+                message = await anext(messages)
+                assert (message.id, message.body) == (1, b"new")
+        assert "has lost the messages of subject 's'" in caplog.text
+
+    async def test_closing_while_it_reconnects(self, tmp_path: Path) -> None:
+        async with durable(tmp_path) as server, connect(server.address) as broker:
+            subscription = broker.subscribe("s")
+            async with subscription:
+                reader = asyncio.create_task(collect(subscription))
+                await asyncio.to_thread(server.kill)
+                await subscription.close()
+                assert await reader == []
+
+
+class TestAway:
+    async def test_nobody_there(self) -> None:
+        async with connect("127.0.0.1:1", timeout=0.3) as broker:
+            with pytest.raises(DeadlineExceeded, match=r"no connection to 127\.0\.0\.1:1 within 0\.3 s"):
+                await broker.publish("s", b"")
+            with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
+                await anext(broker.subscribe("s"))
+
+    async def test_nobody_there_and_no_patience(self) -> None:
+        async with connect("127.0.0.1:1", wait_for_ready=False) as broker:
+            with pytest.raises(Unavailable) as raised:
+                await broker.publish("s", b"")
+            assert raised.value.reason == "NOT_CONNECTED"
+            assert raised.value.retriable
+            with pytest.raises(Unavailable):
+                await anext(broker.subscribe("s"))
+
+    async def test_a_publish_waits_for_a_broker_that_comes_back(self, tmp_path: Path) -> None:
+        async with durable(tmp_path) as server, connect(server.address, timeout=30) as broker:
+            await broker.publish("s", b"1", expires=HOUR)
+            await asyncio.to_thread(server.kill)
+            publishing = asyncio.create_task(broker.publish("s", b"2", expires=HOUR))
+            await asyncio.to_thread(server.restart)
+            assert await publishing == 2
+
+    async def test_a_broker_that_hangs(self, tmp_path: Path) -> None:
+        """The request was sent, so it cannot be known what became of it, and it is not sent again."""
+        async with durable(tmp_path) as server, connect(server.address) as broker:
+            await broker.publish("s", b"1", expires=HOUR)
+            server.pause()
+            with pytest.raises(DeadlineExceeded) as raised:
+                await broker.publish("s", b"2", expires=HOUR, timeout=0.3)
+            assert not raised.value.retriable
+            publishing = asyncio.create_task(broker.publish("s", b"3", expires=HOUR))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(server.kill)
+            with pytest.raises((OutcomeUnknown, DeadlineExceeded)):
+                await publishing
+
+    async def test_outside_its_context(self) -> None:
+        with pytest.raises(RuntimeError, match="async with"):
+            await connect("127.0.0.1:1").publish("s", b"")
+
+
+async def test_a_full_store_is_a_limit() -> None:
+    async with BrokerProcess("--store=memory", "--memory-limit=64Ki", "--max-body=64Ki") as server:
+        async with connect(server.address) as broker:
+            await broker.publish("s", bytes(30_000), expires=HOUR)
+            with pytest.raises(LimitReached) as raised:
+                await broker.publish("s", bytes(60_000), expires=HOUR)
+    assert raised.value.reason == "STORE_FULL"
+    assert raised.value.retriable
+
+
+def durable(directory: Path) -> BrokerProcess:
+    return BrokerProcess("--store=sqlite", f"--sqlite-path={directory / 'broker.db'}")
+
+
+async def publish_steadily(broker: Broker, count: int) -> dict[int, bytes]:
+    """Publish; a message whose fate is unknown is not repeated. Returns what was acknowledged."""
+    acknowledged = {}
+    for number in range(count):
+        body = b"%d" % number
+        try:
+            acknowledged[await broker.publish("s", body, expires=HOUR)] = body
+        except OutcomeUnknown:
+            continue
+    return acknowledged
+
+
+async def collect(subscription: Subscription) -> list[Message]:
+    return [message async for message in subscription]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does; the timeout of the test ends it."""
+    while not await asyncio.to_thread(condition):
+        await asyncio.sleep(0.02)
+
+
+def metric(server: BrokerProcess, name: str) -> float:
+    with urllib.request.urlopen(f"http://{server.http}/metrics") as page:
+        lines = page.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
