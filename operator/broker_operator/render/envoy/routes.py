@@ -76,11 +76,7 @@ def _call(path: str, retry_on: str) -> Config:
         "route": {
             "cluster": BROKER_CLUSTER,
             "timeout": CALL_TIMEOUT,
-            "retry_policy": {
-                "retry_on": retry_on,
-                "num_retries": 3,
-                "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
-            },
+            "retry_policy": _retry(retry_on),
         },
     }
 
@@ -94,12 +90,22 @@ def _stream(path: str) -> Config:
             # 0 is "never": a subscription may be silent for days. The default would end it after 15 s.
             "timeout": "0s",
             "idle_timeout": "0s",
-            "retry_policy": {
-                "retry_on": BEFORE_SENDING,
-                "num_retries": 3,
-                "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
-            },
+            "retry_policy": _retry(BEFORE_SENDING),
         },
+    }
+
+
+def _retry(retry_on: str) -> Config:
+    message = "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+    return {
+        "retry_on": retry_on,
+        "num_retries": 5,
+        "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
+        # Another broker where there is one: a dead one is asked until its health check has failed.
+        "retry_host_predicate": [
+            {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": typed(message)}
+        ],
+        "host_selection_retry_max_attempts": "5",
     }
 
 
