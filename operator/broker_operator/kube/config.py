@@ -9,18 +9,19 @@ from kubernetes.aio import config as loaders
 from kubernetes.aio.client import Configuration
 
 
-async def load_configuration() -> Configuration:
-    """Read KUBECONFIG if it is set, else the pod's ServiceAccount, else ~/.kube/config.
+async def load_configuration(kubeconfig: str | None = None) -> Configuration:
+    """Read the given kubeconfig; without one, KUBECONFIG if it is set, else the pod's ServiceAccount, else ~/.kube/config.
 
     The ServiceAccount's token rotates: the returned configuration re-reads its file every minute.
     Raises `RuntimeError` with what was tried when there is none of them.
     """
     configuration = Configuration()
+    path = kubeconfig or os.environ.get("KUBECONFIG")
     try:
-        if "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ:
+        if not path and "KUBERNETES_SERVICE_HOST" in os.environ:
             loaders.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
-            await loaders.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            await loaders.load_kube_config(config_file=path, client_configuration=configuration)  # type: ignore[no-untyped-call]
     except loaders.ConfigException as error:
         raise RuntimeError(
             f"no way to reach a Kubernetes API server: {error}. Run in a pod with a ServiceAccount, or set KUBECONFIG."

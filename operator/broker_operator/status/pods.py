@@ -14,7 +14,7 @@ PATIENCE = timedelta(minutes=2)
 
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_DETAIL_LIMIT = 400
+_DETAIL_LIMIT = 200
 
 
 @dataclass(frozen=True)
