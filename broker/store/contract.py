@@ -50,7 +50,7 @@ class StoreUsage(NamedTuple):
     """How full a store is."""
 
     bytes: int
-    """What counts against the limit (memory) or is on disk (sqlite)."""
+    """What counts against the limit: bodies and overheads (memory), pages in use (sqlite)."""
     limit: int | None
     """The bound of `bytes`, where there is one."""
 
@@ -90,6 +90,8 @@ class Store(Protocol):
 
     async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
         """Commit a batch: for each subject all of its messages or none.
+
+        `published_at` never falls from one call to the next: `before` relies on it.
 
         Returns:
             For each subject the last id *before* the batch (so its messages have the ids after that, in their
