@@ -64,6 +64,8 @@ class Watch:
             registry=self._registry(),
             settings=self._settings(),
             standalone=True,
+            # Used by peering only, which we have not; kopf would ask for the user's name, and a pod's user has none.
+            identity="broker-operator",  # type: ignore[arg-type] # a NewType that kopf does not export
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=stop.flag(),
