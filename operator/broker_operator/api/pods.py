@@ -84,9 +84,9 @@ class TopologySpread:
 class Affinity:
     """As in a PodSpec; Kubernetes checks the inside."""
 
-    node_affinity: Mapping[str, Any] | None = bounded(None, free=True)
-    pod_affinity: Mapping[str, Any] | None = bounded(None, free=True)
-    pod_anti_affinity: Mapping[str, Any] | None = bounded(None, free=True)
+    node_affinity: Mapping[str, Any] | None = bounded(None, free=True, max_properties=32)
+    pod_affinity: Mapping[str, Any] | None = bounded(None, free=True, max_properties=32)
+    pod_anti_affinity: Mapping[str, Any] | None = bounded(None, free=True, max_properties=32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,174 @@
+"""What must hold for the objects of any BrokerCluster."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from broker_operator.api import BrokerCluster, parse
+from broker_operator.render import BROKER, PROXY, RenderSettings, address, render, selector
+from tests.support.clusters import each, limited, manifest
+from tests.unit.operator.render.test_golden import SETTINGS, SPECS
+
+ROOT = Path(__file__).parents[4]
+clusters = pytest.mark.parametrize("cluster", [parse(manifest(spec)) for spec in SPECS.values()], ids=list(SPECS))
+
+
+def objects(cluster: BrokerCluster, settings: RenderSettings = SETTINGS) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(one["kind"], one["metadata"]["name"]): one for one in render(cluster, settings)}
+
+
+def pods(cluster: BrokerCluster) -> dict[str, dict[str, Any]]:
+    """The pod templates, by component."""
+    made = [one["spec"]["template"] for one in render(cluster, SETTINGS) if one["kind"] == "Deployment"]
+    return {template["metadata"]["labels"]["app.kubernetes.io/component"]: template for template in made}
+
+
+@clusters
+def test_rendering_is_deterministic_and_plain(cluster: BrokerCluster) -> None:
+    first, second = render(cluster, SETTINGS), render(cluster, SETTINGS)
+    assert json.dumps(first) == json.dumps(second)
+    assert yaml.safe_load(yaml.safe_dump(first)) == first
+
+
+@clusters
+def test_every_object_is_owned_labelled_and_named_once(cluster: BrokerCluster) -> None:
+    made = render(cluster, SETTINGS)
+    assert len(objects(cluster)) == len(made)
+    for one in made:
+        metadata = one["metadata"]
+        assert metadata["namespace"] == cluster.namespace
+        assert [(owner["uid"], owner["controller"]) for owner in metadata["ownerReferences"]] == [(cluster.uid, True)]
+        assert metadata["labels"]["app.kubernetes.io/instance"] == cluster.name
+        assert metadata["labels"]["app.kubernetes.io/managed-by"] == "broker-operator"
+
+
+@clusters
+def test_pods_fit_the_restricted_standard_and_cannot_write_to_their_image(cluster: BrokerCluster) -> None:
+    for template in pods(cluster).values():
+        spec = template["spec"]
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+@clusters
+def test_selectors_match_their_pods(cluster: BrokerCluster) -> None:
+    templates = pods(cluster)
+    for (kind, _), one in objects(cluster).items():
+        match kind:
+            case "Service":
+                wanted = one["spec"]["selector"]
+            case "Deployment" | "PodDisruptionBudget":
+                wanted = one["spec"]["selector"]["matchLabels"]
+            case _:
+                continue
+        labels = templates[wanted["app.kubernetes.io/component"]]["metadata"]["labels"]
+        assert wanted.items() <= labels.items()
+        assert len(wanted) == 3
+
+
+@clusters
+def test_each_monitor_finds_its_port_on_one_service(cluster: BrokerCluster) -> None:
+    made = objects(cluster)
+    for monitor in (one for (kind, _), one in made.items() if kind == "ServiceMonitor"):
+        wanted, endpoint = monitor["spec"]["selector"]["matchLabels"], monitor["spec"]["endpoints"][0]
+        found = [
+            service
+            for (kind, _), service in made.items()
+            if kind == "Service"
+            and wanted.items() <= service["metadata"]["labels"].items()
+            and endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
+        ]
+        assert len(found) == 1
+
+
+@clusters
+def test_services_lead_to_ports_that_the_pods_have(cluster: BrokerCluster) -> None:
+    templates = pods(cluster)
+    for service in (one for (kind, _), one in objects(cluster).items() if kind == "Service"):
+        component = service["spec"]["selector"]["app.kubernetes.io/component"]
+        ports = {port["name"] for port in templates[component]["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+
+
+def test_an_upgrade_of_the_operator_alone_restarts_no_pod() -> None:
+    cluster = parse(manifest())
+    newer = replace(SETTINGS, version="9.9.9")
+    for key, one in objects(cluster).items():
+        if key[0] == "Deployment":
+            assert objects(cluster, newer)[key]["spec"] == one["spec"]
+
+
+def test_changed_limits_restart_no_proxy() -> None:
+    before, after = parse(manifest()), parse(manifest(limited(each(5))))
+    assert pods(before)[PROXY] == pods(after)[PROXY]
+    data = [objects(cluster)["ConfigMap", "orders-proxy"]["data"] for cluster in (before, after)]
+    assert data[0]["envoy.yaml"] == data[1]["envoy.yaml"]
+    assert data[0]["rds.yaml"] != data[1]["rds.yaml"]
+
+
+def test_a_volume_only_where_it_is_needed_and_two_brokers_never_share_one() -> None:
+    durable, memory = parse(manifest()), parse(manifest({"storage": {"type": "Memory"}}))
+    assert ("PersistentVolumeClaim", "orders-broker-data") in objects(durable)
+    assert not [name for kind, name in objects(memory) if kind == "PersistentVolumeClaim"]
+    assert objects(durable)["Deployment", "orders-broker"]["spec"]["strategy"] == {"type": "Recreate"}
+
+
+@pytest.mark.parametrize(("replicas", "budget"), [(0, False), (1, False), (2, True)])
+def test_a_single_proxy_does_not_block_the_drain_of_its_node(replicas: int, budget: bool) -> None:
+    made = objects(parse(manifest({"proxy": {"replicas": replicas}})))
+    assert (("PodDisruptionBudget", "orders-proxy") in made) is budget
+
+
+def test_monitors_only_where_the_kind_exists() -> None:
+    cluster = parse(manifest({"monitoring": {"labels": {"release": "prometheus"}}}))
+    made = objects(cluster)
+    for name in ("orders-broker", "orders-proxy"):
+        assert made["ServiceMonitor", name]["metadata"]["labels"]["release"] == "prometheus"
+    without = objects(cluster, replace(SETTINGS, available_kinds=frozenset()))
+    assert not [name for kind, name in without if kind == "ServiceMonitor"]
+    assert ("ConfigMap", "orders-dashboard") in without
+
+
+def test_the_dashboard_is_shipped_and_is_json() -> None:
+    assert (ROOT / "dashboards" / "brokercluster.json").resolve().is_relative_to(ROOT / "operator" / "broker_operator")
+    made = objects(parse(manifest()))["ConfigMap", "orders-dashboard"]
+    assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(made["data"]["brokercluster.json"])["title"]
+
+
+@pytest.mark.parametrize(("limits", "workers"), [({}, 2), ({"cpu": "100m"}, 1), ({"cpu": 3}, 3), ({"cpu": "2500m"}, 3)])
+def test_envoy_has_a_worker_for_each_cpu(limits: dict[str, Any], workers: int) -> None:
+    template = pods(parse(manifest({"proxy": {"resources": {"limits": limits}}})))[PROXY]
+    args = template["spec"]["containers"][0]["args"]
+    assert args[args.index("--concurrency") + 1] == str(workers)
+
+
+def test_pods_have_time_to_drain() -> None:
+    templates = pods(parse(manifest({"broker": {"drainSeconds": 40}, "proxy": {"drainSeconds": 50}})))
+    broker, proxy = templates[BROKER]["spec"], templates[PROXY]["spec"]
+    assert "--drain-timeout=40" in broker["containers"][0]["args"]
+    assert broker["terminationGracePeriodSeconds"] == 50
+    assert proxy["containers"][0]["lifecycle"]["preStop"]["exec"]["command"] == ["/usr/local/bin/drain", "--budget=50"]
+    assert proxy["terminationGracePeriodSeconds"] == 60
+
+
+def test_what_clients_connect_to() -> None:
+    cluster = parse(manifest())
+    assert address(cluster) == "orders.shop.svc:50051"
+    assert objects(cluster)["Service", "orders"]["spec"]["selector"] == selector(cluster, PROXY)
+
+
+def test_the_longest_name_fits() -> None:
+    for one in render(parse(manifest(name="a" * 40)), SETTINGS):
+        assert len(one["metadata"]["name"]) <= 63
