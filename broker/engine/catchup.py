@@ -7,7 +7,7 @@ memory goes live in the same turn of the event loop, so nothing can slip in betw
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from broker.engine.hub import Hub, slices
 from broker.engine.outlet import Encoder, Outlet
@@ -55,9 +55,17 @@ class CatchUp:
 
     def start(self, subscription: Subscription) -> None:
         """Begin, or begin again after the subscriber became writable."""
-        task = asyncio.create_task(self._run(subscription))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._run(subscription))
+
+    def tell_position(self, subscription: Subscription) -> None:
+        """Tell a subscription from now on where that is, so that its client can resume before a message came."""
+        if subscription.framing.position is None:
+            return
+        head = self._hub.head(subscription.subject)
+        if head:
+            self._outlet.send([subscription.framing.position(head)], [subscription.token])
+        else:
+            self._spawn(self._find_position(subscription, subscription.framing.position))
 
     async def stop(self) -> None:
         """End all tasks."""
@@ -65,6 +73,25 @@ class CatchUp:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _find_position(self, subscription: Subscription, frame: Callable[[int], bytes]) -> None:
+        try:
+            head = await self._head(subscription.subject)
+        except Refused as error:
+            log.warning("a new subscriber is not told its position: %s", error.message)
+            return
+        if subscription.state is State.LIVE:
+            self._outlet.send([frame(head)], [subscription.token])
+
+    async def _head(self, subject: str) -> int:
+        async with self._reads:
+            with self._heads_seconds.time():
+                return (await self._store.heads([subject]))[subject]
 
     async def _run(self, subscription: Subscription) -> None:
         if not subscription.opened:
@@ -93,8 +120,7 @@ class CatchUp:
     async def _resolve(self, subscription: Subscription) -> None:
         """Turn the wished start into the id after which to begin."""
         subject, start = subscription.subject, subscription.start
-        with self._heads_seconds.time():
-            last_id = (await self._store.heads([subject]))[subject]
+        last_id = await self._head(subject)
         if start.at == "after":
             if start.value > last_id:
                 raise start_beyond_end(subject, start.value, last_id)
@@ -138,7 +164,7 @@ class CatchUp:
         if not self._offer(subscription, [m.id for m in stored], messages, covered):
             return
         at_the_end = page.complete and covered == page.last_id
-        if at_the_end and covered >= max(self._hub.head(subject), self._hub.recent.last_id(subject)):
+        if at_the_end and covered >= self._hub.head(subject):
             self._hub.join(subscription, State.AHEAD)
 
     def _offer(self, subscription: Subscription, ids: list[int], messages: list[bytes], covered: int) -> bool:

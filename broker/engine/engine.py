@@ -98,6 +98,7 @@ class Engine:
             subscription.opened = True
             self._hub.join(subscription, State.LIVE)
             self._outlet.open([token])
+            self._catchup.tell_position(subscription)
         else:
             self._catch_up(subscription)
 

@@ -50,9 +50,9 @@ class Hub:
         self._channels: dict[str, Channel] = {}
 
     def head(self, subject: str) -> int:
-        """Return the last id the live flow brought to the subject's channel, 0 when unknown."""
+        """Return the last id that the live flow brought to a subject, 0 when unknown."""
         channel = self._channels.get(subject)
-        return channel.head if channel else 0
+        return max(channel.head if channel else 0, self.recent.last_id(subject))
 
     def join(self, subscription: Subscription, state: State) -> None:
         """Take in a subscription, or move it to another state."""
@@ -89,7 +89,7 @@ class Hub:
         """Queue encoded messages for one subscriber; False when its queue is full and it got none."""
         if not messages:
             return True
-        if self._outlet.send(subscription.framing(messages), [subscription.token]):
+        if self._outlet.send(subscription.framing.messages(messages), [subscription.token]):
             return False
         self._metrics.delivered.inc(len(messages))
         return True
@@ -100,7 +100,7 @@ class Hub:
             encoded = commit.encoded(self._encode)
             for start, messages in slices(encoded):
                 for framing, live in list(channel.live.items()):
-                    refused = self._outlet.send(framing(messages), list(live))
+                    refused = self._outlet.send(framing.messages(messages), list(live))
                     self._metrics.delivered.inc(len(messages) * (len(live) - len(refused)))
                     for token in refused:
                         self._overflow(live[token], commit.first_id + start - 1)

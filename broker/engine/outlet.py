@@ -5,12 +5,20 @@ answers at once: nothing here waits for a client.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from broker.errors import Refused
 
-Framing = Callable[[list[bytes]], list[bytes]]
-"""How encoded messages become the frames of one kind of subscription, e.g. one each, or many joined to one."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Framing:
+    """How one kind of subscription gets its frames."""
+
+    messages: Callable[[list[bytes]], list[bytes]]
+    """From encoded messages to frames, e.g. one each, or many joined to one."""
+    position: Callable[[int], bytes] | None = None
+    """From the last id before a subscription from now on to the frame that tells it, where there is such a frame."""
 
 
 class Outlet(Protocol):

@@ -32,7 +32,7 @@ def make_store(settings: Settings) -> Store:
         return MemoryStore(settings.memory_limit)
     from broker.store.sqlite import SqliteStore
 
-    return SqliteStore(settings.sqlite_path)
+    return SqliteStore(settings.sqlite_path, max_bytes=settings.sqlite_limit or None)
 
 
 async def serve(settings: Settings) -> None:

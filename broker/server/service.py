@@ -16,7 +16,7 @@ from broker.server.health import Health
 from broker.server.publishing import Publishing
 from broker.server.statuses import OK, code_of, details_of
 from broker.server.subscribing import DoorOutlet, Subscribing
-from broker.server.wire import decode, encode_messages, joined, one_each
+from broker.server.wire import BATCH, SINGLE, decode, encode_messages
 from broker.store.contract import Store
 from broker.telemetry.metrics import Metrics
 
@@ -59,8 +59,8 @@ class Service:
             self._fetch,
             self._publishing.publish_batch,
             self._publishing.open_streams,
-            lambda calls: self._subscribing.subscribe(calls, "Subscribe", one_each),
-            lambda calls: self._subscribing.subscribe(calls, "SubscribeBatch", joined),
+            lambda calls: self._subscribing.subscribe(calls, "Subscribe", SINGLE),
+            lambda calls: self._subscribing.subscribe(calls, "SubscribeBatch", BATCH),
             self.health.check,
             self.health.watch,
             self._reflect,

@@ -24,6 +24,7 @@ class Settings:
     http: str
     store: str
     sqlite_path: str
+    sqlite_limit: int
     memory_limit: int
     drain_timeout: float
     log_format: str
@@ -106,6 +107,7 @@ OPTIONS = [
     _Option("http", _address, "0.0.0.0:8080", "HOST:PORT for /metrics, /livez and /readyz; port 0 picks a free one"),
     _Option("store", _one_of("memory", "sqlite"), "sqlite", "where messages are kept: memory (lost at exit) or sqlite"),
     _Option("sqlite-path", str, "broker.db", "the database file of --store sqlite; created when it does not exist"),
+    _Option("sqlite-limit", _size, "0", "bytes the database file may take; 0 leaves it to the disk"),
     _Option("memory-limit", _positive_size, "256Mi", "bytes --store memory holds; then publishes are refused"),
     _Option("max-body", _positive_size, "1Mi", "bytes of the largest message body"),
     _Option("max-expiration", _expiration, "604800", "seconds of the longest expiration"),
@@ -193,6 +195,7 @@ def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> 
         http=str(values["http"]),
         store=str(values["store"]),
         sqlite_path=str(values["sqlite_path"]),
+        sqlite_limit=size("sqlite_limit"),
         memory_limit=size("memory_limit"),
         drain_timeout=float(str(values["drain_timeout"])),
         log_format=str(values["log_format"]),

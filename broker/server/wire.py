@@ -12,6 +12,8 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.api.broker_pb2 import Message as WireMessage
+from broker.api.broker_pb2 import MessageBatch
+from broker.engine.outlet import Framing
 from broker.errors import InvalidRequest
 
 M = TypeVar("M", bound=Message)
@@ -26,6 +28,7 @@ _BODY = _key(WireMessage.BODY_FIELD_NUMBER, _LENGTH)
 _SUBJECT = _key(WireMessage.SUBJECT_FIELD_NUMBER, _LENGTH)
 _ID = _key(WireMessage.ID_FIELD_NUMBER, _VARINT)
 _PUBLISHED_AT = _key(WireMessage.PUBLISHED_AT_FIELD_NUMBER, _LENGTH)
+_POSITION = _key(MessageBatch.POSITION_FIELD_NUMBER, _VARINT)
 _FIRST_VARINT = _key(1, _VARINT)
 _FIRST_LENGTH = _key(1, _LENGTH)
 
@@ -59,17 +62,26 @@ def encode_messages(subject: str, first_id: int, bodies: Sequence[bytes], publis
     ]
 
 
-def one_each(messages: list[bytes]) -> list[bytes]:
-    """Frame messages for Subscribe: each is a response."""
+def _one_each(messages: list[bytes]) -> list[bytes]:
     return messages
 
 
-def joined(messages: list[bytes]) -> list[bytes]:
-    """Frame messages for SubscribeBatch: one `broker.MessageBatch` holds them all."""
+def _joined(messages: list[bytes]) -> list[bytes]:
     parts: list[bytes] = []
     for message in messages:
         parts += (_FIRST_LENGTH, varint(len(message)), message)
     return [b"".join(parts)]
+
+
+def _position(message_id: int) -> bytes:
+    return _POSITION + varint(message_id)
+
+
+SINGLE = Framing(_one_each)
+"""Subscribe: each message is a response."""
+
+BATCH = Framing(_joined, _position)
+"""SubscribeBatch: one `broker.MessageBatch` holds many messages."""
 
 
 def publish_response(message_id: int) -> bytes:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from broker.engine.engine import Engine
 from broker.engine.fetcher import Lookup
+from broker.engine.outlet import Framing
 from broker.engine.rules import Limits
 from broker.engine.subscription import EARLIEST, LATEST, Start
 from broker.engine.writer import Publication
@@ -23,8 +24,8 @@ def encode(subject, first_id, bodies, published_at):
     return [b"%d:%s" % (first_id + index, body) for index, body in enumerate(bodies)]
 
 
-def one_each(messages):
-    return messages
+one_each = Framing(lambda messages: messages)
+with_position = Framing(lambda messages: messages, lambda last_id: b"%d:position" % last_id)
 
 
 class Readers:
@@ -134,6 +135,16 @@ async def test_a_live_subscriber_gets_what_comes_after_it():
         assert bench.readers.opened == [1]
         await bench.publish("a", 60, 0, 60)
         assert bench.readers.ids(1) == [2, 3, 4]
+
+
+async def test_a_subscriber_from_now_on_is_told_its_position_where_its_frames_can():
+    for cache_bytes in (0, 1 << 20):
+        async with Bench(limits=Limits(cache_bytes=cache_bytes)) as bench:
+            await bench.publish("a", 60, 0)
+            for token, (subject, framing) in enumerate([("a", with_position), ("a", one_each), ("b", with_position)]):
+                bench.engine.subscribe(token, subject, LATEST, framing)
+            await bench.settle()
+            assert bench.readers.queued == {0: [b"2:position"], 2: [b"0:position"]}
 
 
 async def test_starts_in_the_past():

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from broker.api import broker_pb2 as pb
 from broker.errors import InvalidRequest
-from broker.server.wire import decode, encode_messages, joined, one_each, publish_response, varint
+from broker.server.wire import BATCH, SINGLE, decode, encode_messages, publish_response, varint
 
 IDS = st.integers(1, 2**63 - 1)
 TIMES = st.integers(0, 253402300799999)
@@ -14,8 +14,8 @@ TIMES = st.integers(0, 253402300799999)
 def test_joined_by_hand_is_what_protobuf_reads(subject, first_id, bodies, published_at):
     first_id = min(first_id, 2**63 - 1 - len(bodies))
     encoded = encode_messages(subject, first_id, bodies, published_at)
-    assert one_each(encoded) == encoded
-    batch = pb.MessageBatch.FromString(b"".join(joined(encoded)))
+    assert SINGLE.messages(encoded) == encoded
+    batch = pb.MessageBatch.FromString(b"".join(BATCH.messages(encoded)))
     for index, message in enumerate(batch.messages):
         assert message == pb.Message.FromString(encoded[index])
         assert (message.subject, message.id, message.body) == (subject, first_id + index, bodies[index])
@@ -24,9 +24,20 @@ def test_joined_by_hand_is_what_protobuf_reads(subject, first_id, bodies, publis
 
 @given(st.lists(st.lists(st.binary(max_size=20), min_size=1), min_size=1))
 def test_frames_of_batches_may_be_joined_end_to_end(frames):
-    parts = [joined(encode_messages("s", 1, bodies, 0)) for bodies in frames]
+    parts = [BATCH.messages(encode_messages("s", 1, bodies, 0)) for bodies in frames]
     batch = pb.MessageBatch.FromString(b"".join(frame for part in parts for frame in part))
     assert [message.body for message in batch.messages] == [body for bodies in frames for body in bodies]
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_position(message_id):
+    assert BATCH.position is not None
+    batch = pb.MessageBatch.FromString(
+        BATCH.position(message_id) + BATCH.messages(encode_messages("s", 1, [b""], 0))[0]
+    )
+    assert batch.HasField("position")
+    assert batch.position == message_id
+    assert len(batch.messages) == 1
 
 
 @given(IDS)
