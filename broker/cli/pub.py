@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 from pathlib import Path
@@ -14,8 +15,9 @@ from broker.client import Broker, BrokerError, InvalidRequest, LimitReached, New
 from broker.client.backoff import Backoff
 
 _LARGEST_FRAME = 500
-_WAITING_LINES = 1000
-"""How many lines are read ahead of the broker."""
+_CHUNK_BYTES = 64 << 10
+_WAITING_CHUNKS = 4
+"""How many chunks are read ahead of the broker."""
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -106,33 +108,41 @@ class _Pace:
 class _StandardInput:
     """Lines of standard input, read by a thread: a terminal or a pipe blocks.
 
-    It is a daemon, so that a read which never returns does not keep the program from ending.
+    It is a daemon, so that a read which never returns does not keep the program from ending; and it reads the
+    descriptor itself, since a file object is locked while it waits.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
-        self._room = threading.Semaphore(_WAITING_LINES)
+        self._chunks: asyncio.Queue[bytes] = asyncio.Queue()
+        self._room = threading.Semaphore(_WAITING_CHUNKS)
+        self._begun: list[bytes] = []
+        """The parts of a line that has not ended."""
+        self._ended = False
         threading.Thread(target=self._read, daemon=True, name="stdin").start()
 
     async def take(self) -> list[bytes]:
-        """Return all lines that wait, at least one; none at the end of the input."""
-        batch: list[bytes] = []
-        while not batch or not self._lines.empty():
-            line = await self._lines.get()
-            if line is None:
-                self._lines.put_nowait(None)
-                break
-            batch.append(line)
-        self._room.release(len(batch) or 1)
-        return batch
+        """Return the next lines, at least one; none at the end of the input."""
+        while not self._ended:
+            chunk = await self._chunks.get()
+            self._room.release()
+            if not chunk:
+                self._ended = True
+                return [b"".join(self._begun)] if self._begun else []
+            first, *others = chunk.split(b"\n")
+            self._begun.append(first)
+            if others:
+                lines = [b"".join(self._begun), *others[:-1]]
+                self._begun = [others[-1]] if others[-1] else []
+                return lines
+        return []
 
     def _read(self) -> None:
-        for line in sys.stdin.buffer:
-            self._room.acquire()
-            self._put(line.removesuffix(b"\n"))
-        self._put(None)
-
-    def _put(self, line: bytes | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the command has ended, and its loop with it
-            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
+        descriptor = sys.stdin.fileno()
+        # The loop is gone when the command has ended meanwhile.
+        with contextlib.suppress(RuntimeError):
+            chunk = b"first"
+            while chunk:
+                self._room.acquire()
+                chunk = os.read(descriptor, _CHUNK_BYTES)
+                self._loop.call_soon_threadsafe(self._chunks.put_nowait, chunk)

@@ -67,7 +67,9 @@ class Subscription:
         self._lost: BrokerError | None = None
         """What ended it when it stood the last time."""
         self._stood = False
-        self._closed = False
+        self._dialing: _Call | None = None
+        """The call while it is not yet known whether it stands."""
+        self._closing = asyncio.Event()
 
     @property
     def subject(self) -> str:
@@ -102,10 +104,12 @@ class Subscription:
 
     async def close(self) -> None:
         """End it; iterations end. Calling it again does nothing."""
-        self._closed = True
+        self._closing.set()
         self._frame = iter(())
         reading = self._reading
         self._hang_up()
+        if self._dialing is not None:
+            self._dialing.cancel()
         if reading is not None:
             await asyncio.wait([reading])
 
@@ -121,7 +125,7 @@ class Subscription:
 
     async def _ensure_standing(self) -> _Call | None:
         """Return the call, opened if need be; None when the subscription was closed."""
-        if self._closed:
+        if self._closed():
             return None
         if self._call is None:
             await (self._reconnect() if self._stood else self._open_first())
@@ -139,8 +143,7 @@ class Subscription:
             self._lost = error
             self._hang_up()
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self._closed or (task is not None and task.cancelling()):
+            if not self._hung_up_by_close():
                 raise
         else:
             self._reading = None
@@ -151,15 +154,17 @@ class Subscription:
         """Open it, waiting for a server that is away as long as any other call would."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._channel.timeout
-        while not self._closed:
+        while not self._closed():
             try:
                 await self._open(deadline - clock())
             except BrokerError as error:
+                if self._closed():
+                    return
                 pause = self._backoff.next()
                 again = self._channel.wait_for_ready and isinstance(error, Unavailable) and error.retriable
                 if not again or clock() + pause >= deadline:
                     raise
-                await asyncio.sleep(pause)
+                await self._pause(pause)
             else:
                 self._stood = True
                 return
@@ -167,7 +172,7 @@ class Subscription:
     async def _reconnect(self) -> None:
         """Connect again until the subscription stands, or until an error says that it never will."""
         cause = error = self._lost or Unavailable("STREAM_ENDED", "the connection was lost", retriable=True)
-        while not self._closed:
+        while not self._closed():
             if error.reason == "START_BEYOND_END":
                 logger.warning(
                     "the broker at %s has lost the messages of subject %r (it never gave the id %d): "
@@ -179,7 +184,7 @@ class Subscription:
                 raise error
             pause = self._backoff.next()
             logger.info("subscription to %r lost: %s; again in %.1f s", self._subject, error, pause)
-            await asyncio.sleep(pause)
+            await self._pause(pause)
             try:
                 await self._open(self._channel.timeout)
             except BrokerError as failure:
@@ -199,7 +204,7 @@ class Subscription:
         if start == LATEST:
             resume = after_id(await self._subject_end(limit))
         call = await self._dial(start, limit)
-        if self._closed:  # by another task, meanwhile
+        if self._closed():  # by another task, meanwhile
             call.cancel()
             return
         self._call, self._position = call, resume
@@ -222,6 +227,7 @@ class Subscription:
     async def _dial(self, start: Start, limit: float) -> _Call:
         request = subscribe_request(self._subject, start)
         call = self._channel.subscribe_batch(request, wait_for_ready=self._channel.wait_for_ready)
+        self._dialing = call
         try:
             async with asyncio.timeout(limit):
                 await call.initial_metadata()
@@ -231,10 +237,28 @@ class Subscription:
             call.cancel()
             message, code = self._channel.no_connection(limit), grpc.StatusCode.DEADLINE_EXCEEDED
             raise Unavailable("NOT_CONNECTED", message, code=code, retriable=True) from None
-        except BaseException:
+        except asyncio.CancelledError:
             call.cancel()
-            raise
+            if not self._hung_up_by_close():
+                raise
+            raise Unavailable("SUBSCRIPTION_CLOSED", "the subscription was closed") from None
+        finally:
+            self._dialing = None
         return call
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not after it was closed."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+    def _hung_up_by_close(self) -> bool:
+        """Whether a CancelledError comes from `close` in another task, not from cancelling this one."""
+        task = asyncio.current_task()
+        return self._closed() and not (task is not None and task.cancelling())
+
+    def _closed(self) -> bool:
+        return self._closing.is_set()
 
 
 async def _read(call: _Call, target: str) -> broker_pb2.MessageBatch:
