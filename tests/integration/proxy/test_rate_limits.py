@@ -51,6 +51,14 @@ async def test_an_exact_rule_wins_over_the_one_for_each_subject() -> None:
             assert await passed(*publishes(client, "other", 10)) == 2
 
 
+@pytest.mark.parametrize("subject", ["%REQ(:path)% ${x} {{y}} '\"\\", "ü€😀", "*", " ", "x" * 255])
+async def test_a_subject_is_taken_literally(subject: str) -> None:
+    async with running_backend() as backend:
+        spec = limited(each(1), exact(subject, 3))
+        async with running_envoy(spec, [backend.port]) as proxy, caller(proxy.address) as client:
+            assert await passed(*publishes(client, subject, 6)) == 3
+
+
 async def test_an_exact_rule_alone_limits_nothing_else() -> None:
     async with running_backend() as backend:
         async with running_envoy(limited(exact("audit", 1)), [backend.port]) as proxy, caller(proxy.address) as client:

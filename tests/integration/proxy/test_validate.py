@@ -1,0 +1,47 @@
+"""Every kind of spec renders to a configuration that the real Envoy takes without a complaint."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from broker_operator.api import parse
+from broker_operator.render import envoy
+from tests.support.clusters import each, exact, limited, manifest, total
+from tests.support.envoy import places, validate
+
+SAMPLES = Path(__file__).parents[3] / "manifests" / "samples"
+SPECS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "total": limited(total(1)),
+    "total-per-hour": limited(total(10_000_000, "Hour", burst=100_000_000)),
+    "each": limited(each(5, "Minute")),
+    "exact": limited(exact("audit", 5, "Second")),
+    "hostile-subjects": limited(
+        exact("%REQ(:path)% ${x} {{y}} '\"\\", 1), exact("ü€😀", 2), exact("*", 3), exact(" ", 4)
+    ),
+    "everything": limited(total(100), each(5), exact("audit", 2, burst=9), scope="Proxy"),
+    "as-many-as-allowed": limited(*(exact(f"subject-{index}", index + 1) for index in range(64))),
+    "large-bodies": {**limited(each(5)), "limits": {"maxBodyBytes": "64Mi"}},
+    "tiny-bodies": {"limits": {"maxBodyBytes": "1"}},
+    **{file.stem: yaml.safe_load(file.read_text())["spec"] for file in sorted(SAMPLES.glob("*.yaml"))},
+}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_envoy_takes_it(name: str, tmp_path: Path) -> None:
+    config = envoy.bootstrap(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2))
+    assert validate(config, tmp_path) == ""
+
+
+def test_envoy_takes_the_bootstrap_of_the_pods(tmp_path: Path) -> None:
+    (tmp_path / "rds.yaml").touch()
+    config = envoy.bootstrap(parse(manifest()), places(tmp_path), routes_path=str(tmp_path / "rds.yaml"))
+    assert validate(config, tmp_path) == ""
+
+
+def test_the_check_notices_what_envoy_does_not_take(tmp_path: Path) -> None:
+    config = envoy.bootstrap(parse(manifest()), places(tmp_path))
+    config["static_resources"]["listeners"][0]["nonsense"] = True
+    assert "nonsense" in validate(config, tmp_path)
