@@ -34,7 +34,7 @@ class OperatorProcess:
 
     async def http(self, path: str) -> tuple[int, str]:
         """GET from the probes' port; status 0 when nobody listens yet."""
-        found = re.search(r"http=(\S+)", self.text)
+        found = re.search(r"http=([0-9.:]+)", self.text)
         if not found:
             assert self.process.returncode is None, self.text
             return 0, ""
