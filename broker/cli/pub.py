@@ -25,15 +25,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.body is not None and arguments.file is not None:
         msg = "give either BODY or --file, not both"
         raise Failure(msg, exit_code=2)
-    return run_until_interrupted(_pub(arguments))
-
-
-async def _pub(arguments: argparse.Namespace) -> int:
     body: bytes | None = None
     if arguments.body is not None:
         body = arguments.body.encode(errors="surrogateescape")
     elif arguments.file is not None:
-        body = await asyncio.to_thread(_contents, arguments.file)
+        body = _contents(arguments.file)
+    return run_until_interrupted(_pub(arguments, body))
+
+
+async def _pub(arguments: argparse.Namespace, body: bytes | None) -> int:
     async with session(arguments) as broker:
         if body is None:
             return await _lines(broker, arguments)

@@ -192,9 +192,18 @@ class Broker:
 
         Example:
 
-            async with connect("127.0.0.1:50051") as broker:
-                async for message in broker.subscribe("greetings", start=EARLIEST):
-                    print(message.id, message.body)
+            import asyncio
+            from broker.client import connect
+
+            async def main() -> None:
+                async with connect("127.0.0.1:50051") as broker:
+                    async with broker.subscribe("greetings") as greetings:
+                        await broker.publish("greetings", b"hello, subscribers")
+                        async for message in greetings:
+                            print(message.body.decode())  # hello, subscribers
+                            break
+
+            asyncio.run(main())
 
         Args:
             subject: whose messages.

@@ -1,0 +1,20 @@
+from itertools import pairwise
+
+from broker.client.backoff import Backoff
+
+
+def test_waits_grow_to_the_longest_and_never_vanish() -> None:
+    backoff = Backoff(first=1, longest=100)
+    waits = [backoff.next() for _ in range(2000)]
+    assert all(2**n / 2 <= wait <= 2**n for n, wait in enumerate(waits[:6]))
+    assert all(50 <= wait <= 100 for wait in waits[8:])
+    assert len(set(waits[8:])) > 1000, "no jitter"
+    assert all(after <= 4 * before for before, after in pairwise(waits))
+
+
+def test_it_starts_again() -> None:
+    backoff = Backoff(first=1, longest=100)
+    for _ in range(10):
+        backoff.next()
+    backoff.reset()
+    assert backoff.next() <= 1
