@@ -1,0 +1,1 @@
+"""The Grafana dashboard as data, and the JSON that is made of it."""
