@@ -50,6 +50,8 @@ class ApiProxy:
         self.failures: list[tuple[Request, int]] = []
         self.rewritten: dict[bytes, bytes] = {}
         """What to read instead of what, in the answer to a GET."""
+        self.hidden: set[str] = set()
+        """API groups that the server pretends not to know."""
 
     @property
     def url(self) -> str:
@@ -90,6 +92,8 @@ class ApiProxy:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         assert self._sessions
+        if self.hidden & set(request.path.split("/")[2:3]):
+            return web.json_response({"kind": "Status", "code": 404, "message": "no such group"}, status=404)
         asked = Request.of(request.method, request.path, watch="watch" in request.query)
         if asked:
             self.requests.append(asked)

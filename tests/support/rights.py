@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from broker_operator.kube import Kube
 
+from broker_operator.kube import Kube
 from tests.support.api_proxy import Request
 
 MANIFESTS = Path(__file__).parents[2] / "manifests" / "operator"

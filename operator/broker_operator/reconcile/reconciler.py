@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,8 +68,10 @@ class Reconciler:
 
     async def _synced(self, live: Manifest, cluster: BrokerCluster) -> Outcome:
         children = Children(self._kube, live)
-        applied = await children.sync(self._render(cluster, self._available.names), self._available.kinds)
-        seen = await self._seen(cluster, applied, children.selector)
+        kinds = self._available.kinds  # discovery goes on during the pass: one answer for all of it
+        names = frozenset(kind.kind for kind in kinds)
+        applied = await children.sync(self._render(cluster, names), kinds)
+        seen = await self._seen(cluster, applied, names, children.selector)
         await self._write(live, report(live.get("status") or {}, seen))
         for failure in applied.failures:
             logger.warning("%s: %s", failure.reason, failure, extra={"object": f"{cluster.namespace}/{cluster.name}"})
@@ -76,26 +79,18 @@ class Reconciler:
             return Outcome(Result.SYNCED)
         return Outcome(Result.FAILED if applied.retriable else Result.INVALID, retry_after=applied.retry_after)
 
-    async def _seen(self, cluster: BrokerCluster, applied: Applied, selector: str) -> Observed:
+    async def _seen(self, cluster: BrokerCluster, applied: Applied, kinds: frozenset[str], selector: str) -> Observed:
         """Pods are read only while some are not ready: they tell why."""
         seen = Observed(
             cluster=cluster,
             now=datetime.now(UTC),
             objects=tuple(applied.objects),
             failures=tuple(applied.failures),
-            monitors_available="ServiceMonitor" in self._available.names,
+            monitors_available="ServiceMonitor" in kinds,
         )
         if seen.brokers.complete and seen.proxies.complete:
             return seen
-        pods = await self._kube.find(POD, cluster.namespace, selector)
-        return Observed(
-            cluster=cluster,
-            now=seen.now,
-            objects=seen.objects,
-            pods=tuple(pods),
-            failures=seen.failures,
-            monitors_available=seen.monitors_available,
-        )
+        return replace(seen, pods=tuple(await self._kube.find(POD, cluster.namespace, selector)))
 
     async def _write(self, live: Manifest, status: dict[str, Any]) -> None:
         """Write the status if it says anything new, then tell of what changed."""

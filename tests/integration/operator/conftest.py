@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import yaml
-from broker_operator.kube import Kube, load_configuration
 
+from broker_operator.kube import Kube, load_configuration
 from tests.support.api_proxy import ApiProxy, kubeconfig
 from tests.support.operators import OperatorProcess, running
 from tests.support.rights import token_with_rights

@@ -54,4 +54,7 @@ async def test_a_missing_setting_is_named() -> None:
     )
     _, said = await process.communicate()
     assert process.returncode == 2
-    assert said.decode() == "broker-operator: BROKER_IMAGE is not set: name the image to run, e.g. registry.example/name:1.0\n"
+    assert (
+        said.decode()
+        == "broker-operator: BROKER_IMAGE is not set: name the image to run, e.g. registry.example/name:1.0\n"
+    )

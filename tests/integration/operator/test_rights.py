@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker_operator.kube import CHILD_KINDS, Manifest
-
 from tests.support.rights import granted
 from tests.support.scratch import NO_PODS, eventually
 
