@@ -255,3 +255,19 @@ async def test_a_call_that_fails_is_logged_as_json(capfd: pytest.CaptureFixture[
                 await client.publish("a")
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
     assert [(line["call"], line["status"]) for line in lines] == [("/broker.Broker/Publish", "Unavailable")]
+
+
+async def test_subscribers_that_do_not_read_hold_back_no_other() -> None:
+    body = bytes(256 << 10)
+    async with running_backend() as backend, running_envoy({}, [backend.port]) as proxy, AsyncExitStack() as stack:
+        fast, *slow = [await stack.enter_async_context(caller(proxy.address)) for _ in range(4)]
+        stuck = [client.subscribe("news") for client in slow for _ in range(40)]
+        for stream in stuck:
+            await stream.initial_metadata()
+        stream = fast.subscribe("news")
+        await stream.initial_metadata()
+        for _ in range(12):
+            await fast.publish("news", body)
+            assert (await stream.read()).body == body
+        for one in [stream, *stuck]:
+            one.cancel()
