@@ -183,7 +183,8 @@ class Subscription:
             elif not error.retriable:
                 raise error
             pause = self._backoff.next()
-            logger.info("subscription to %r lost: %s; again in %.1f s", self._subject, error, pause)
+            level = logging.WARNING if error is cause else logging.INFO
+            logger.log(level, "subscription to %r lost: %s; connecting again in %.1f s", self._subject, error, pause)
             await self._pause(pause)
             try:
                 await self._open(self._channel.timeout)

@@ -78,6 +78,7 @@ class _Local:
 
     async def _start(self) -> None:
         began = time.monotonic()
+        self._say(f"starting BrokerCluster {self._cluster.name}: {self._size()} behind Envoy")
         ignored = not_honoured(self._cluster)
         if ignored:
             self._say(f"without meaning on one machine, and left out: {', '.join(ignored)}")
@@ -92,11 +93,10 @@ class _Local:
         self._greet(time.monotonic() - began)
 
     def _greet(self, seconds: float) -> None:
-        listen, brokers = self._plan.listen, len(self._brokers)
+        listen = self._plan.listen
         server = "" if listen == DEFAULT_SERVER else f" --server {listen}"
-        where = f"messages in {self._plan.data}" if self._plan.data else "messages in memory, gone at the end"
         self._say(f"BrokerCluster {self._cluster.name} is ready at {listen} after {seconds:.1f} s")
-        self._say(f"{brokers} broker{'s' if brokers > 1 else ''} behind Envoy, {where}")
+        self._say(f"messages are kept in {self._plan.data or 'memory, and gone at the end'}")
         self._say(f"metrics: http://{self._plan.stats}/stats/prometheus (proxy)")
         for name, at in zip(self._brokers, self._plan.metrics, strict=True):
             self._say(f"         http://{at}/metrics ({name})")
@@ -104,6 +104,9 @@ class _Local:
         self._say(f"    brokerctl sub{server} greetings")
         self._say(f"    brokerctl pub{server} greetings hello")
         self._say("Ctrl-C stops everything")
+
+    def _size(self) -> str:
+        return f"{len(self._brokers)} broker{'' if len(self._brokers) == 1 else 's'}"
 
     def _interrupt(self) -> None:
         if self._stop.is_set():

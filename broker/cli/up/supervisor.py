@@ -65,11 +65,12 @@ class Supervisor:
         keeper = self._keepers.pop(name, None)
         if keeper is not None:
             keeper.cancel()
-        child = self._children.pop(name, None)
-        if child is not None and not await child.stop():
+        child = self._children.get(name)
+        if child is None:
+            return
+        if not await child.stop():
             self._announce(f"{name} did not end within {child.program.grace:g} s and was killed")
-        if child is not None:
-            await child.wait()
+        await child.wait()
 
     async def _spawn(self, program: Program) -> Child:
         child = await Child.start(program, lambda line: self._say(program.name, line))
@@ -90,6 +91,10 @@ class Supervisor:
             self._announce(f"{program.name} ended with {how}; starting it again in {pause:.1f} s")
             await asyncio.sleep(pause)
             started = clock()
-            child = await self._spawn(program)
+            try:
+                child = await self._spawn(program)
+            except OSError as error:  # no memory, no process ids: later there may be some
+                self._announce(f"{program.name} could not be started: {error}")
+                continue
             ending = asyncio.create_task(child.wait())
             self._announce(f"{program.name} started again, process {child.pid}")

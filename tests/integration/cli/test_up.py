@@ -76,6 +76,16 @@ def test_a_signal_ends_everything_in_order(up: Running, number: signal.Signals) 
     assert up.stderr == b""
 
 
+def test_a_second_ctrl_c_kills(up: Running) -> None:
+    pids = children(up)
+    os.kill(pids["broker"], signal.SIGSTOP)  # it will not drain
+    up.interrupt()
+    up.wait_for_text("stopping; once more to kill")
+    up.interrupt()
+    assert up.wait() == 0
+    assert all(gone(pid) for pid in pids.values())
+
+
 def test_its_own_death_ends_its_children(up: Running) -> None:
     pids = children(up)
     up.process.kill()
@@ -130,7 +140,7 @@ spec:
         output = running.output()
         assert "\x1b[" in output
         assert "spec.broker.resources, spec.proxy.replicas: 2 (one Envoy runs)" in output
-        assert "in memory, gone at the end" in output
+        assert "in memory, and gone at the end" in output
         limited = [brokerctl("pub", "audit", "x", "--server", address) for _ in range(3)]
         assert [done.returncode for done in limited] == [0, 0, 1]
         assert b"RATE_LIMITED" in limited[2].stderr

@@ -33,7 +33,7 @@ def test_what_the_wire_cannot_say(expires: float) -> None:
     assert raised.value.reason == "EXPIRATION_TOO_LONG"
 
 
-@given(st.datetimes(timezones=st.just(UTC), max_value=datetime.max - timedelta(days=1)))
+@given(st.datetimes(timezones=st.just(UTC)))
 def test_times_keep_their_microseconds(time: datetime) -> None:
     request = subscribe_request("s", since(time))
     message = broker_pb2.Message(subject="s", id=1, published_at=request.since)
