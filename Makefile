@@ -60,3 +60,6 @@ e2e: $(UV) ## everything on a real Kubernetes: a kind cluster, or the one that E
 
 clean: ## remove what the other targets made
 	rm -rf .venv .uv dist .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+bench: $(UV) ## how fast the broker is, with a bare grpc.aio echo as the measure (about four minutes)
+	$(RUN) python -m benchmarks $(ARGS)

@@ -1,0 +1,110 @@
+"""Servers under test, as child processes on a core of their own."""
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from benchmarks.load.job import Job
+
+READY = re.compile(r"ready .*?listen=(\S+)(?: http=(\S+))?")
+START_SECONDS = 20
+JOB_SECONDS = 300
+MEBI = 1 << 20
+
+
+class BenchError(Exception):
+    """A server or a load did not do what was asked of it; the message says which and shows its output."""
+
+
+def pin(core: int) -> list[str]:
+    """The command prefix that keeps a process on one core, where that can be asked for and there are two."""
+    if shutil.which("taskset") is None or len(os.sched_getaffinity(0)) < 2:
+        return []
+    return ["taskset", "--cpu-list", str(sorted(os.sched_getaffinity(0))[core])]
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    pid: int
+    target: str
+    http: str | None
+
+    def resident_bytes(self) -> int:
+        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())[1]) << 10  # type: ignore[index]
+
+    def metrics(self) -> str:
+        if self.http is None:
+            return ""
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as response:
+            text: str = response.read().decode()
+        return text
+
+
+@contextlib.contextmanager
+def running(arguments: list[str]) -> Iterator[Server]:
+    """Start `python ARGUMENTS` on core 0, wait until it says ready, stop it at the end."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([*pin(0), sys.executable, *arguments], stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield _wait_ready(process, log.fileno())
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_ready(process: "subprocess.Popen[bytes]", log: int) -> Server:
+    command = shlex.join(map(str, cast("list[str]", process.args)))
+    for _ in range(START_SECONDS * 20):
+        text = os.pread(log, 1 << 16, 0).decode(errors="replace")
+        if match := READY.search(text):
+            return Server(process.pid, match[1], match[2])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+            raise BenchError(f"{command} ended with {process.returncode} before it was ready:\n{text}")
+    raise BenchError(f"{command} was not ready after {START_SECONDS} s:\n{text}")
+
+
+@contextlib.contextmanager
+def echo() -> Iterator[Server]:
+    with running(["-m", "benchmarks.echo_server"]) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def broker(store: str, data: str | None) -> Iterator[Server]:
+    """A broker with defaults, but a memory limit that the run does not reach."""
+    arguments = ["-m", "broker", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", store]
+    with tempfile.TemporaryDirectory(prefix="broker-bench-", dir=data) as directory:
+        if store == "sqlite":
+            arguments += ["--sqlite-path", f"{directory}/broker.db"]
+        else:
+            arguments += ["--memory-limit", "4Gi"]
+        with running(arguments) as server:
+            yield server
+
+
+def load(job: Job) -> dict[str, Any]:
+    """Run a load on core 1 and return what it saw."""
+    command = [*pin(1), sys.executable, "-m", "benchmarks.load", job.to_json()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=JOB_SECONDS, check=False)
+    if done.returncode:
+        raise BenchError(f"the load {job.kind} failed:\n{done.stderr}")
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
