@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broker_operator.api import BrokerCluster, MemoryStorage, StorageType
+from broker_operator.api import BrokerCluster, MemoryStorage, SQLiteStorage, StorageType
 from broker_operator.render import names, pods
 from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
 from broker_operator.render.settings import RenderSettings
 
 DATA_DIRECTORY = "/data"
+DATABASE_PERCENT = 80
+"""What of the volume the database may take; the rest is for its log and the file system. Many volumes have no limit."""
 _TMP: Object = {"name": "tmp", "mountPath": "/tmp"}  # noqa: S108 - a volume of the pod's own
 _TMP_VOLUME: Object = {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}
 
@@ -65,5 +67,7 @@ def _arguments(cluster: BrokerCluster) -> list[str]:
 def _store_arguments(cluster: BrokerCluster) -> list[str]:
     storage = cluster.spec.storage
     if storage.type is StorageType.SQLITE:
-        return ["--store=sqlite", f"--sqlite-path={DATA_DIRECTORY}/broker.db"]
+        size = (storage.sqlite or SQLiteStorage()).size.bytes
+        limit = size * DATABASE_PERCENT // 100
+        return ["--store=sqlite", f"--sqlite-path={DATA_DIRECTORY}/broker.db", f"--sqlite-limit={limit}"]
     return ["--store=memory", f"--memory-limit={(storage.memory or MemoryStorage()).limit.bytes}"]

@@ -149,6 +149,15 @@ async def test_proxies_share_a_limit_of_scope_cluster() -> None:
             assert await passed(*(client.publish(f"s{i}") for i in range(20))) == 7
 
 
+@pytest.mark.parametrize("requests", [1, 3])
+async def test_a_limit_smaller_than_the_number_of_proxies_still_lets_something_through(requests: int) -> None:
+    spec = limited(each(requests))
+    spec["proxy"]["replicas"] = 4
+    async with running_backend() as backend:
+        async with running_envoy(spec, [backend.port], proxies=4) as proxy, caller(proxy.address) as client:
+            assert await passed(*publishes(client, "a", 20)) == 1
+
+
 async def test_every_proxy_allows_the_whole_limit_of_scope_proxy() -> None:
     spec = limited(each(12), scope="Proxy")
     async with running_backend() as backend:

@@ -62,8 +62,12 @@ def switched_off() -> Config:
     return {EXTRACTION: off, RATE_LIMIT: off}
 
 
-def limits(rate_limit: RateLimit) -> Config:
-    """Per route: the rules. One configuration for all routes, so that they share its buckets."""
+def limits(rate_limit: RateLimit, proxies: int) -> Config:
+    """Per route: the rules, for so many proxies. One configuration for all routes, so that they share its buckets."""
+    # In scope Cluster a request costs as many tokens as there are proxies, and one more while an update rolls out; a
+    # smaller bucket would let nothing through, ever.
+    shared = rate_limit.scope is RateLimitScope.CLUSTER and proxies > 1
+    least = proxies + 1 if shared else 1
     if not rate_limit.rules:
         return switched_off()
     config = typed(
@@ -76,7 +80,7 @@ def limits(rate_limit: RateLimit) -> Config:
         enable_x_ratelimit_headers="DRAFT_VERSION_03",
         max_dynamic_descriptors=MAX_SUBJECTS,
         rate_limits=_descriptors_of_a_request(rate_limit.rules),
-        descriptors=[_bucket(rule) for rule in rate_limit.rules],
+        descriptors=[_bucket(rule, least) for rule in rate_limit.rules],
         # Envoy insists on a default bucket, for requests without a rule. It takes one token for a whole batch, so it
         # cannot be the total limit; it limits nothing.
         token_bucket={"max_tokens": _UNLIMITED, "tokens_per_fill": _UNLIMITED, "fill_interval": "1s"},
@@ -102,7 +106,7 @@ def _descriptors_of_a_request(rules: tuple[Rule, ...]) -> list[Config]:
     return found
 
 
-def _bucket(rule: Rule) -> Config:
+def _bucket(rule: Rule, least: int) -> Config:
     """The rule's entry. Without a value it stands for every value, each with a bucket; an exact entry wins over it."""
     if rule.subject is None:
         entry = {"key": _TOTAL_KEY, "value": _TOTAL_KEY}
@@ -110,12 +114,12 @@ def _bucket(rule: Rule) -> Config:
         entry = {"key": _SUBJECT_KEY}
     else:
         entry = {"key": _SUBJECT_KEY, "value": rule.subject.value or ""}
-    return {"entries": [entry], "token_bucket": _token_bucket(rule.limit)}
+    return {"entries": [entry], "token_bucket": _token_bucket(rule.limit, least)}
 
 
-def _token_bucket(limit: Limit) -> Config:
+def _token_bucket(limit: Limit, least: int) -> Config:
     return {
-        "max_tokens": limit.burst or limit.requests,
+        "max_tokens": max(limit.burst or limit.requests, least),
         "tokens_per_fill": limit.requests,
         "fill_interval": f"{limit.unit.seconds}s",
     }

@@ -40,7 +40,7 @@ def routes(cluster: BrokerCluster) -> Config:
                 "domains": ["*"],
                 # Reading the subject holds a whole message, whatever the HTTP/2 window.
                 "request_body_buffer_limit": frame,
-                "typed_per_filter_config": limits.limits(cluster.spec.proxy.rate_limit),
+                "typed_per_filter_config": limits.limits(cluster.spec.proxy.rate_limit, cluster.spec.proxy.replicas),
                 "routes": [
                     _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
                     _call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING),
