@@ -134,8 +134,6 @@ class GrpcioDoor:
                 stream = self._dialogues.get(token)
                 if stream is None:
                     continue
-                stream.unanswered -= len(frames)
-                stream.room.set()
             stream.queue.extend(frames)
             stream.bytes += size
             self._queued += size
@@ -288,6 +286,9 @@ class GrpcioDoor:
                 await context.write(frame)
                 stream.bytes -= len(frame)
                 self._queued -= len(frame)
+                # Only what the client takes makes room for more of its frames (subscriptions never ask).
+                stream.unanswered -= 1
+                stream.room.set()
                 if stream.full and stream.bytes <= stream.resume_at:
                     stream.full = False
                     self._writable.append(token)

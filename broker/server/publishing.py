@@ -100,6 +100,7 @@ class Publishing:
             self._flush(stream)
             return
         began = perf_counter()
+        self._metrics.received_bytes.inc(len(frame))
         slot = stream.expect()
 
         def answer(response: bytes) -> None:
@@ -110,7 +111,8 @@ class Publishing:
         try:
             self._frame(frame, answer)
         except Refused as error:
-            stream.pending.remove(slot)
+            # The last one: by value it would be taken for any other that waits, since all of them are empty.
+            stream.pending.pop()
             self._count_refused([error])
             self._end(stream, error)
 
@@ -138,7 +140,6 @@ class Publishing:
         """
         requests = decode(PublishBatchRequest, data).messages
         self._engine.rules.check_batch(len(requests))
-        self._metrics.received_bytes.inc(len(data))
         now = self._engine.clock()
         ids = [0] * len(requests)
         refused: list[tuple[int, Refused]] = []

@@ -1,0 +1,84 @@
+"""Which brokers the integration suites run against, and how to look inside one from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.broker import BrokerProcess
+
+STORES = ["memory", "sqlite"]
+DOORS = ["grpcio"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A store and a door."""
+
+    store: str
+    door: str
+
+    @property
+    def durable(self) -> bool:
+        return self.store != "memory"
+
+    def process(
+        self, directory: Path, *options: str, environment: dict[str, str] | None = None, **arguments: object
+    ) -> BrokerProcess:
+        """A broker of this kind with its data in a directory; not started."""
+        path = [f"--sqlite-path={directory / 'broker.db'}"] if self.store == "sqlite" else []
+        return BrokerProcess(f"--store={self.store}", *path, *options, environment=environment)
+
+    def __str__(self) -> str:
+        return f"{self.store}-{self.door}"
+
+
+KINDS = [Kind(store, door) for store in STORES for door in DOORS]
+
+
+def http(broker: BrokerProcess, path: str) -> tuple[int, str]:
+    """GET from the broker's HTTP port: status and text."""
+    try:
+        with urllib.request.urlopen(f"http://{broker.http}{path}", timeout=10) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def metrics(broker: BrokerProcess) -> dict[str, float]:
+    """All series by name, as `name` or `name{label=value,…}` with labels in alphabetical order."""
+    _, text = http(broker, "/metrics")
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+async def metric(broker: BrokerProcess, series: str) -> float:
+    """The value of one series; 0 where it does not exist yet."""
+    return (await asyncio.to_thread(metrics, broker)).get(series, 0.0)
+
+
+def resident(broker: BrokerProcess) -> int:
+    """Bytes of memory that the broker's process has."""
+    for line in Path(f"/proc/{broker.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("the process has no memory")
+
+
+async def eventually(true: Callable[[], Awaitable[bool]], what: str, within: float = 20.0) -> None:
+    """Look again and again until something holds; `within` is how long something broken may take to say so."""
+    deadline = time.monotonic() + within
+    while not await true():
+        assert time.monotonic() < deadline, f"in {within:.0f} s it did not come true that {what}"
+        await asyncio.sleep(0.02)
