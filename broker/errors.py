@@ -6,6 +6,7 @@
     │   └── StoreFull      memory limit or disk full
     └── Unavailable        the server or its store is away: try again, maybe elsewhere (UNAVAILABLE)
         └── StoreUnavailable
+            └── StoreInUse     another process holds the store
 
 Reasons are those of proto/broker/broker.proto.
 """
@@ -53,3 +54,7 @@ class StoreUnavailable(Unavailable):
 
     def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
         super().__init__("STORE_UNAVAILABLE", message, metadata)
+
+
+class StoreInUse(StoreUnavailable):
+    """Another process holds the store; it can be used once that process has ended."""

@@ -1,6 +1,7 @@
 """One broker process: puts store, service, door and HTTP server together, runs them, and drains on SIGTERM."""
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from broker.errors import StoreUnavailable
+from broker.errors import StoreInUse, StoreUnavailable
 from broker.server.grpcio_door import GrpcioDoor
 from broker.server.http import HttpServer
 from broker.server.service import ROUTES, Service
@@ -21,6 +22,12 @@ log = logging.getLogger("broker")
 
 STORE_GRACE = 10.0
 """Seconds that the store may be away before this broker says that it is not ready."""
+
+HANDOVER_MARGIN = 5.0
+"""Seconds beyond its drain that the broker before this one may take to let go of the store."""
+
+HANDOVER_POLL = 0.1
+"""Seconds between looks at a store that another process holds."""
 
 
 def make_store(settings: Settings) -> Store:
@@ -42,16 +49,42 @@ async def serve(settings: Settings) -> None:
         OSError: an address cannot be listened on.
         StoreUnavailable: the store cannot be opened.
     """
-    metrics = Metrics()
+    stop = _stop_signal()
     store = make_store(settings)
-    await store.open()
+    if not await _open(store, stop, patience=settings.drain_timeout + HANDOVER_MARGIN):
+        return
     try:
-        await _serve(settings, store, metrics)
+        await _serve(settings, store, stop)
     finally:
         await store.close()
 
 
-async def _serve(settings: Settings, store: Store, metrics: Metrics) -> None:
+async def _open(store: Store, stop: asyncio.Event, patience: float) -> bool:
+    """Open the store; False when told to stop instead.
+
+    While another process holds it, wait `patience` seconds for its end: a pod's successor starts while the pod drains,
+    and one that gave up would be restarted later and later.
+    """
+    deadline = asyncio.get_running_loop().time() + patience
+    waiting = False
+    while not stop.is_set():
+        try:
+            await store.open()
+        except StoreInUse as error:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+            if not waiting:
+                log.warning("waiting up to %g s: %s", patience, error)
+            waiting = True
+        else:
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), HANDOVER_POLL)
+    return False
+
+
+async def _serve(settings: Settings, store: Store, stop: asyncio.Event) -> None:
+    metrics = Metrics()
     door = GrpcioDoor(settings.listen, ROUTES, settings.door)
     service = Service(door, store, settings.limits, metrics)
 
@@ -62,7 +95,6 @@ async def _serve(settings: Settings, store: Store, metrics: Metrics) -> None:
         return "" if service.health.serving else "draining"
 
     http = HttpServer(settings.http, metrics.registry, why_not_ready)
-    stop = _stop_signal()
     listen = await door.start(service.handle)
     service.start()
     http.start()

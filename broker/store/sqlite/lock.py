@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from broker.errors import StoreUnavailable
+from broker.errors import StoreInUse, StoreUnavailable
 
 
 class FileLock:
@@ -22,7 +22,8 @@ class FileLock:
         """Take the lock.
 
         Raises:
-            StoreUnavailable: another process holds it, or the file cannot be made.
+            StoreInUse: another process holds it.
+            StoreUnavailable: the file cannot be made.
         """
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -34,7 +35,7 @@ class FileLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
-            raise StoreUnavailable(
+            raise StoreInUse(
                 f"another process holds {self._path}: a SQLite store serves one broker at a time; "
                 "stop the other one or give this one a path of its own"
             ) from error

@@ -3,8 +3,6 @@
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from tests.support.broker import BrokerProcess
 from tests.support.brokers import eventually
 
@@ -35,13 +33,15 @@ async def test_a_broker_that_waits_for_the_store_ends_at_once_when_told_to(tmp_p
         await eventually(lambda: waits(waiting), "the second broker waits")
         waiting.terminate()
         assert await asyncio.to_thread(waiting.wait) == 0
-        starting.cancel()
+        await asyncio.wait([starting])
 
 
-async def test_it_gives_up_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "broker.db"
-    async with BrokerProcess("--store=sqlite", f"--sqlite-path={path}"):
-        other = BrokerProcess("--store=sqlite", f"--sqlite-path={path}", "--drain-timeout=0")
-        with pytest.raises(AssertionError, match="another process holds"):
-            await asyncio.to_thread(other.start)
-        assert other.wait() == 1
+async def test_it_gives_up_in_the_end(tmp_path: Path) -> None:
+    options = ("--store=sqlite", f"--sqlite-path={tmp_path / 'broker.db'}")
+    async with BrokerProcess(*options):
+        other = BrokerProcess(*options, "--drain-timeout=0")
+        starting = asyncio.create_task(asyncio.to_thread(other.start))
+        await eventually(lambda: waits(other), "the second broker waits")
+        assert await asyncio.to_thread(other.wait) == 1
+        assert "error broker: another process holds" in other.log
+        await asyncio.wait([starting])
