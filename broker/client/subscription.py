@@ -36,7 +36,8 @@ class Subscription:
 
     Without `async with` the first iteration opens it. It reads the next frame only when the last one was given out
     (behind that, HTTP/2 flow control holds the server back), so a slow loop costs neither memory nor messages. A
-    timeout around the loop does no harm: the next iteration goes on where it stopped.
+    timeout around the loop does no harm: the next iteration goes on where it stopped. One task at a time may iterate;
+    any may close it.
 
     When the connection is lost it connects again, with growing, jittered pauses and without end, and goes on after
     the last message it gave out: nothing that is retained is lost or given twice. It does not end by itself; it
@@ -201,10 +202,12 @@ class Subscription:
         Raises:
             BrokerError: it does not, or not within `limit` seconds.
         """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + limit
         resume = start = self._position
         if start == LATEST:
             resume = after_id(await self._subject_end(limit))
-        call = await self._dial(start, limit)
+        call = await self._dial(start, deadline - clock())
         if self._closed():  # by another task, meanwhile
             call.cancel()
             return

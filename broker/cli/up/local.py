@@ -3,7 +3,9 @@
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -101,8 +103,8 @@ class _Local:
         for name, at in zip(self._brokers, self._plan.metrics, strict=True):
             self._say(f"         http://{at}/metrics ({name})")
         self._say("try, in two other terminals:")
-        self._say(f"    brokerctl sub{server} greetings")
-        self._say(f"    brokerctl pub{server} greetings hello")
+        self._say(f"    {_ourselves()} sub{server} greetings")
+        self._say(f"    {_ourselves()} pub{server} greetings hello")
         self._say("Ctrl-C stops everything")
 
     def _size(self) -> str:
@@ -118,3 +120,11 @@ class _Local:
 
     def _say(self, text: str) -> None:
         self._console.line(_US, text)
+
+
+def _ourselves() -> str:
+    """Return how to call brokerctl in another terminal: `uv run` has it on the PATH of its own children only."""
+    own = Path(sys.executable).with_name("brokerctl")
+    if "UV_RUN_RECURSION_DEPTH" not in os.environ or not own.exists():
+        return "brokerctl"
+    return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else str(own)
