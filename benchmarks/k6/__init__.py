@@ -1,0 +1,1 @@
+"""The k6 script and what runs it."""
