@@ -28,6 +28,8 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
             *("--concurrency", str(_workers(proxy.resources.limits))),
             *("--log-level", "warning"),
             "--disable-hot-restart",
+            # Over this time ever more answers of a draining proxy say GOAWAY; by then every client that calls has gone.
+            *("--drain-time-s", str(max(1, proxy.drain_seconds // 2))),
         ],
         ports=[pods.port("grpc", GRPC_PORT), pods.port("http-stats", HTTP_PORT)],
         volumeMounts=[

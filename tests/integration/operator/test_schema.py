@@ -124,3 +124,33 @@ async def test_every_rendered_object_is_accepted_without_unknown_fields(
     settings = RenderSettings("brokercluster/broker:0.1.0", "brokercluster/proxy:0.1.0", "0.1.0", frozenset())
     for obj in render(cluster, settings):
         await dry_run(kube, obj)
+
+
+async def test_pods_are_admitted_where_only_restricted_pods_are(kube: Kube, room: Scratch) -> None:
+    path = f"/api/v1/namespaces/{room.namespace}"
+    strict = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    await kube.request("PATCH", path, body=strict, content_type="application/merge-patch+json")
+    cluster = replace(parse(manifest()), namespace=room.namespace)
+    settings = RenderSettings("brokercluster/broker:0.1.0", "brokercluster/proxy:0.1.0", "0.1.0", frozenset())
+    for obj in render(cluster, settings):
+        if obj["kind"] == "ServiceAccount":
+            await kube.create(kind_of(obj), without_owner(obj))
+        if obj["kind"] == "Deployment":
+            template = obj["spec"]["template"]
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                **template,
+                "metadata": {**template["metadata"], "generateName": "a-"},
+            }
+            await kube.request("POST", f"{path}/pods", query=STRICT, body=pod)
+            with pytest.raises(KubeError, match="violates PodSecurity"):
+                await kube.request("POST", f"{path}/pods", query=STRICT, body=without_security(pod))
+
+
+def without_owner(obj: Manifest) -> Manifest:
+    return {**obj, "metadata": {name: value for name, value in obj["metadata"].items() if name != "ownerReferences"}}
+
+
+def without_security(pod: Manifest) -> Manifest:
+    return {**pod, "spec": {**pod["spec"], "securityContext": {}}}

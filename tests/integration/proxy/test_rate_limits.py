@@ -174,3 +174,4 @@ async def test_a_limited_client_is_told_what_the_limit_is() -> None:
             hints = {**dict(refused.value.initial_metadata()), **dict(refused.value.trailing_metadata())}
             assert hints["x-ratelimit-limit"].startswith("1")
             assert hints["x-ratelimit-remaining"] == "0"
+            assert hints["grpc-retry-pushback-ms"] == "1000"

@@ -78,6 +78,8 @@ def limits(rate_limit: RateLimit, proxies: int) -> Config:
         # The default status is UNAVAILABLE, which clients and proxies retry.
         rate_limited_as_resource_exhausted=True,
         enable_x_ratelimit_headers="DRAFT_VERSION_03",
+        # To gRPC clients that retry by themselves: not at once.
+        response_headers_to_add=[{"header": {"key": "grpc-retry-pushback-ms", "value": "1000"}}],
         max_dynamic_descriptors=MAX_SUBJECTS,
         rate_limits=_descriptors_of_a_request(rate_limit.rules),
         descriptors=[_bucket(rule, least) for rule in rate_limit.rules],

@@ -22,6 +22,8 @@ MAX_STREAMS_PER_CONNECTION = 20_000
 """gRPC clients queue calls above this in silence, and subscriptions never end; so it is high."""
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
+_ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+
 
 def listeners(places: Places, route_source: Config) -> list[Config]:
     """Both listeners. Nothing here depends on what users change: a changed listener cuts its streams."""
@@ -61,7 +63,7 @@ def _clients(places: Places, route_source: Config) -> Config:
             {"name": GRPC_STATS, "typed_config": _grpc_stats()},
             limits.extraction_filter(places.descriptor_set),
             limits.limit_filter(),
-            {"name": ROUTER, "typed_config": typed("envoy.extensions.filters.http.router.v3.Router")},
+            {"name": ROUTER, "typed_config": typed(_ROUTER, suppress_envoy_headers=True)},
         ],
         **route_source,
     )
@@ -105,7 +107,7 @@ def _stats() -> Config:
     return typed(
         _MANAGER,
         stat_prefix="stats",
-        http_filters=[{"name": ROUTER, "typed_config": typed("envoy.extensions.filters.http.router.v3.Router")}],
+        http_filters=[{"name": ROUTER, "typed_config": typed(_ROUTER)}],
         route_config={
             "name": "stats",
             "virtual_hosts": [
