@@ -79,7 +79,9 @@ class Leadership:
             try:
                 holder = await self._try_hold()
             except KubeError as error:
-                logger.warning("cannot reach the lease: %s", error)
+                if waiting_for != "contact":
+                    logger.warning("cannot reach the lease, trying every %.0f s: %s", self._terms.retry_period, error)
+                    waiting_for = "contact"
             else:
                 if holder == self._terms.identity:
                     logger.info("leading as %s", holder)

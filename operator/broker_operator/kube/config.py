@@ -10,7 +10,7 @@ from kubernetes.aio.client import Configuration
 
 
 async def load_configuration(kubeconfig: str | None = None) -> Configuration:
-    """Read the given kubeconfig; without one, KUBECONFIG if it is set, else the pod's ServiceAccount, else ~/.kube/config.
+    """Read the given kubeconfig, or else KUBECONFIG if it is set, the pod's ServiceAccount, ~/.kube/config.
 
     The ServiceAccount's token rotates: the returned configuration re-reads its file every minute.
     Raises `RuntimeError` with what was tried when there is none of them.

@@ -19,14 +19,14 @@ from broker_operator.kube import (
     Manifest,
     NotFound,
     Throttled,
+    Unavailable,
     kind_of,
 )
 from broker_operator.reconcile import labels
+from broker_operator.reconcile.memory import Ident, Memory
 from broker_operator.status import Failure
 
 logger = logging.getLogger(__name__)
-
-Ident = tuple[Kind, str]
 
 
 @dataclass
@@ -38,15 +38,12 @@ class Applied:
     failures: list[Failure] = field(default_factory=list)
     retriable: bool = False
     """Whether a failure may pass without the user changing anything."""
-    retry_after: float = 0.0
 
     def fail(self, manifest: Manifest, error: KubeError) -> None:
         """Note an object that the API server refused. The others still go their way."""
         reason = _REASONS.get(type(error), "ApplyFailed")
         self.failures.append(Failure(manifest["kind"], manifest["metadata"]["name"], reason, error.message))
         self.retriable = self.retriable or error.retriable
-        if isinstance(error, Throttled):
-            self.retry_after = max(self.retry_after, error.retry_after)
 
 
 class NameTakenError(KubeError):
@@ -64,25 +61,28 @@ _REASONS: Mapping[type[KubeError], str] = {
 class Children:
     """The objects of one BrokerCluster, by its name, namespace and uid."""
 
-    def __init__(self, kube: Kube, owner: Manifest) -> None:
+    def __init__(self, kube: Kube, owner: Manifest, memory: Memory) -> None:
         self._kube = kube
+        self._memory = memory
         self._uid = owner["metadata"]["uid"]
         self._name = owner["metadata"]["name"]
         self._namespace = owner["metadata"]["namespace"]
         self.selector = labels.of(self._name)
 
     async def sync(self, rendered: Sequence[Manifest], available: frozenset[Kind]) -> Applied:
-        """Apply in the given order, then delete what is ours and no longer rendered.
+        """Apply in the given order what is not so already, then delete what is ours and no longer rendered.
 
-        Nothing is deleted after a failure: what should replace it may be missing.
+        Nothing is deleted after a failure: what should replace it may be missing. Raises `Unavailable` or `Throttled`
+        when the API server has no ear for us at all.
         """
         existing = await self._existing(available)
         applied = Applied()
         for manifest in rendered:
             try:
-                await self._refuse_theft(manifest, existing)
-                applied.objects.append(await self._kube.apply(manifest))
+                applied.objects.append(await self._brought(manifest, existing))
             except KubeError as error:
+                if isinstance(error, Throttled) or (isinstance(error, Unavailable) and not error.status):
+                    raise
                 applied.fail(manifest, error)
         if not applied.failures:
             await self._prune(existing, {_ident(manifest) for manifest in rendered})
@@ -98,6 +98,15 @@ class Children:
             (kind, item["metadata"]["name"]): item for kind, items in zip(kinds, lists, strict=True) for item in items
         }
 
+    async def _brought(self, manifest: Manifest, existing: Mapping[Ident, Manifest]) -> Manifest:
+        """One object as it should be; not a request is made if it is so already."""
+        ident = _ident(manifest)
+        if live := self._memory.unchanged(ident, manifest, existing.get(ident)):
+            return live
+        self._memory.forget(ident)
+        await self._refuse_theft(manifest, existing)
+        return self._memory.remember(ident, manifest, await self._kube.apply(manifest))
+
     async def _refuse_theft(self, manifest: Manifest, existing: Mapping[Ident, Manifest]) -> None:
         """Applying would quietly take over a stranger's object of the same name: look before the first time."""
         kind, name = ident = _ident(manifest)
@@ -108,7 +117,8 @@ class Children:
         if not self._ours(found):
             raise NameTakenError(
                 f"{kind.kind} {name} exists and does not belong to this BrokerCluster: rename one of the two, "
-                f"or delete the {kind.kind}"
+                f"or delete the {kind.kind}",
+                status=409,
             )
 
     async def _prune(self, existing: Mapping[Ident, Manifest], rendered: set[Ident]) -> None:
@@ -117,6 +127,7 @@ class Children:
                 cluster = f"{self._namespace}/{self._name}"
                 logger.info("deleting %s %s: no longer asked for", kind.kind, name, extra={"object": cluster})
                 await self._kube.delete(kind, item)
+                self._memory.forget((kind, name))
 
     def _ours(self, item: Manifest) -> bool:
         """Controlled by us; or by nobody and with our labels (restored from a backup, or orphaned on deletion)."""

@@ -14,6 +14,7 @@ from broker_operator.metrics import Metrics
 from broker_operator.reconcile.children import Applied, Children
 from broker_operator.reconcile.events import announce
 from broker_operator.reconcile.kinds import Available
+from broker_operator.reconcile.memory import Memory
 from broker_operator.reconcile.schedule import Outcome, Result
 from broker_operator.reconcile.workers import Key
 from broker_operator.status import Observed, invalid, paused, report
@@ -35,6 +36,7 @@ class Reconciler:
         self._render = render
         self._available = available
         self._metrics = metrics
+        self._memories: dict[Key, Memory] = {}
 
     async def __call__(self, key: Key) -> Outcome:
         """Run one pass."""
@@ -51,6 +53,7 @@ class Reconciler:
         try:
             live = await self._kube.get(BROKER_CLUSTER, key.namespace, key.name)
         except NotFound:
+            self._memories.pop(key, None)
             return Outcome(Result.GONE)
         metadata, old = live["metadata"], live.get("status") or {}
         if metadata.get("deletionTimestamp"):  # somebody else's finalizer; owner references do the rest
@@ -67,7 +70,8 @@ class Reconciler:
         return await self._synced(live, cluster)
 
     async def _synced(self, live: Manifest, cluster: BrokerCluster) -> Outcome:
-        children = Children(self._kube, live)
+        memory = self._memories.setdefault(Key(cluster.namespace, cluster.name), Memory())
+        children = Children(self._kube, live, memory)
         kinds = self._available.kinds  # discovery goes on during the pass: one answer for all of it
         names = frozenset(kind.kind for kind in kinds)
         applied = await children.sync(self._render(cluster, names), kinds)
@@ -77,7 +81,7 @@ class Reconciler:
             logger.warning("%s: %s", failure.reason, failure, extra={"object": f"{cluster.namespace}/{cluster.name}"})
         if not applied.failures:
             return Outcome(Result.SYNCED)
-        return Outcome(Result.FAILED if applied.retriable else Result.INVALID, retry_after=applied.retry_after)
+        return Outcome(Result.FAILED if applied.retriable else Result.INVALID)
 
     async def _seen(self, cluster: BrokerCluster, applied: Applied, kinds: frozenset[str], selector: str) -> Observed:
         """Pods are read only while some are not ready: they tell why."""

@@ -148,7 +148,7 @@ async def test_a_steady_state_writes_nothing(house: House) -> None:
     await synced(house, "steady")
     await quiet(house)
     children, cluster = await house.children("steady"), await house.get("BrokerCluster", "steady")
-    passes = await house.operator.passes()
+    passes, applies = await house.operator.passes(), patches(house)
     for number in range(3):
         # An annotation of somebody else is news without meaning: it makes a pass.
         before = await house.operator.passes()
@@ -165,6 +165,11 @@ async def test_a_steady_state_writes_nothing(house: House) -> None:
     assert cluster
     assert now
     assert now["metadata"]["resourceVersion"] == cluster["metadata"]["resourceVersion"]
+    assert patches(house) == applies + 3, "of the objects, only the one that somebody touched was applied again"
+
+
+def patches(house: House) -> int:
+    return len([request for request in house.proxy.requests if request.verb == "patch"])
 
 
 async def quiet(house: House) -> None:
