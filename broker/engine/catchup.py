@@ -7,7 +7,7 @@ memory goes live in the same turn of the event loop, so nothing can slip in betw
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
 from broker.engine.hub import Hub, slices
 from broker.engine.outlet import Encoder, Outlet
@@ -38,9 +38,11 @@ class CatchUp:
         encode: Encoder,
         metrics: Metrics,
         clock: Clock,
+        settled: Callable[[], Awaitable[None]],
         ended: Callable[[Subscription, Refused], None],
     ) -> None:
         self._store = store
+        self._settled = settled
         self._hub = hub
         self._outlet = outlet
         self._encode = encode
@@ -85,7 +87,9 @@ class CatchUp:
         except Refused as error:
             log.warning("a new subscriber is not told its position: %s", error.message)
             return
-        if subscription.state is State.LIVE:
+        # The head may be of a commit that the live flow has yet to bring: to resume after it would miss that one.
+        await self._settled()
+        if subscription.state is State.LIVE and not self._hub.head(subscription.subject):
             self._outlet.send([frame(head)], [subscription.token])
 
     async def _head(self, subject: str) -> int:

@@ -44,8 +44,10 @@ class Engine:
         self._tasks: list[asyncio.Task[None]] = []
         recent = RecentCommits(limits.cache_bytes)
         self._hub = Hub(outlet, encode, recent, metrics, self._catch_up)
-        self._catchup = CatchUp(store, self._hub, outlet, encode, metrics, clock, self._end)
         self._writer = Writer(store, limits, metrics, clock, self._hub.deliver)
+        self._catchup = CatchUp(
+            store, self._hub, outlet, encode, metrics, clock, settled=self._writer.settled, ended=self._end
+        )
         self._fetcher = Fetcher(store, recent, encode, limits, metrics, clock, found)
         self.janitor = Janitor(store, metrics)
         metrics.sampled(metrics.subscriptions, lambda: len(self._subscriptions))

@@ -64,6 +64,8 @@ class Writer:
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._append_seconds = metrics.store_seconds.labels("append")
         metrics.sampled(metrics.queue_messages, lambda: self._messages)
         metrics.sampled(metrics.queue_bytes, lambda: self._bytes)
@@ -90,7 +92,9 @@ class Writer:
         while True:
             await self._wake.wait()
             publications = self._take()
+            self._settled.clear()
             await self._flush(publications)
+            self._settled.set()
             for publication in publications:
                 self._messages -= len(publication.messages)
                 self._bytes -= publication.size
@@ -101,6 +105,10 @@ class Writer:
     async def drained(self) -> None:
         """Wait until everything that was submitted has its outcome."""
         await self._idle.wait()
+
+    async def settled(self) -> None:
+        """Wait until the commit under way, if there is one, was answered and handed on."""
+        await self._settled.wait()
 
     def _take(self) -> list[Publication]:
         queue = self._queue

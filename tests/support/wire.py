@@ -66,7 +66,8 @@ class Subscription:
         self._batch = batch
         self._ahead: list[pb.Message] = []
         self.position: int | None = None
-        """The last id as it began, once it was told."""
+        """The last id as it began, if it was told before the first message."""
+        self._begun = False
 
     async def stands(self) -> Subscription:
         """Wait for the initial metadata."""
@@ -117,11 +118,11 @@ class Subscription:
         if not self._batch:
             return [pb.Message.FromString(data)]
         frame = pb.MessageBatch.FromString(data)
-        if frame.HasField("position"):
+        assert frame.messages or frame.HasField("position"), "a frame that tells nothing"
+        if frame.HasField("position") and not self._begun:
             assert self.position is None, "a position is told once"
             self.position = frame.position
-        else:
-            assert frame.messages, "a frame that tells nothing"
+        self._begun = self._begun or bool(frame.messages)
         return list(frame.messages)
 
 
