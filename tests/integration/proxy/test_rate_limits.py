@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 import grpc
 import pytest
 
+from broker.api import broker_pb2 as pb
 from tests.support.backend import running_backend
 from tests.support.clusters import each, exact, limited, total
 from tests.support.envoy import Caller, batch, caller, running_envoy
@@ -132,6 +133,28 @@ async def test_requests_without_a_readable_subject_count_for_the_total(request_b
                     codes.append(error.code().name)
             assert codes[3:] == ["RESOURCE_EXHAUSTED"] * 3
             assert "RESOURCE_EXHAUSTED" not in codes[:3]
+
+
+async def test_the_subject_that_counts_is_the_one_that_the_broker_reads() -> None:
+    def twice(first: str, last: str) -> bytes:
+        return (
+            pb.PublishRequest(subject=first).SerializeToString() + pb.PublishRequest(subject=last).SerializeToString()
+        )
+
+    async with running_backend() as backend:
+        async with running_envoy(limited(each(2)), [backend.port]) as proxy, caller(proxy.address) as client:
+            calls = (client.raw("/broker.Broker/Publish", twice(f"cheap-{index}", "hot")) for index in range(6))
+            assert await passed(*calls) == 2
+            assert backend.subjects == ["hot", "hot"]
+
+
+async def test_compression_is_no_way_around_a_limit() -> None:
+    async with running_backend() as backend:
+        async with running_envoy(limited(each(2)), [backend.port]) as proxy, caller(proxy.address) as client:
+            with pytest.raises(grpc.aio.AioRpcError, match="Compressed") as refused:
+                await client.publish("a", bytes(1000), compression=grpc.Compression.Gzip)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert backend.subjects == []
 
 
 async def test_health_checks_are_never_limited() -> None:
