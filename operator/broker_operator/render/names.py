@@ -24,7 +24,7 @@ def broker(cluster: BrokerCluster) -> str:
 
 
 def broker_headless(cluster: BrokerCluster) -> str:
-    """The Service whose DNS name gives the address of each ready broker."""
+    """The Service whose DNS name gives the address of each broker."""
     return f"{cluster.name}-broker-headless"
 
 

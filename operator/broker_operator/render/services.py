@@ -16,8 +16,11 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
     stats = _port("http-stats", HTTP_PORT, "http")
     yield _clients(cluster, settings, grpc)
     yield _service(cluster, settings, names.broker(cluster), names.BROKER, {"type": "ClusterIP", "ports": [grpc, http]})
-    yield _headless(cluster, settings, names.broker_headless(cluster), names.BROKER, [grpc])
-    yield _headless(cluster, settings, names.proxy_headless(cluster), names.PROXY, [grpc, stats])
+    # Proxies check the health of brokers themselves, each second; hearing of a new broker before it is ready saves the
+    # seconds that DNS takes (measured after a restart: 2 s without publishes instead of 0 to 0.5 s).
+    yield _headless(cluster, settings, names.broker_headless(cluster), names.BROKER, [grpc], not_ready=True)
+    # Who is counted here gets a share of every limit.
+    yield _headless(cluster, settings, names.proxy_headless(cluster), names.PROXY, [grpc, stats], not_ready=False)
 
 
 def _clients(cluster: BrokerCluster, settings: RenderSettings, grpc: Object) -> Object:
@@ -29,10 +32,10 @@ def _clients(cluster: BrokerCluster, settings: RenderSettings, grpc: Object) -> 
 
 
 def _headless(
-    cluster: BrokerCluster, settings: RenderSettings, name: str, component: str, ports: list[Object]
+    cluster: BrokerCluster, settings: RenderSettings, name: str, component: str, ports: list[Object], *, not_ready: bool
 ) -> Object:
-    """Its DNS name gives the addresses of the ready pods."""
-    spec = {"type": "ClusterIP", "clusterIP": "None", "publishNotReadyAddresses": False, "ports": ports}
+    """Its DNS name gives the addresses of the pods, of those that are not ready too if asked to."""
+    spec = {"type": "ClusterIP", "clusterIP": "None", "publishNotReadyAddresses": not_ready, "ports": ports}
     return _service(cluster, settings, name, component, spec)
 
 
