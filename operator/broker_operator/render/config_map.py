@@ -46,8 +46,8 @@ def _text(config: Object) -> str:
     return text
 
 
-class _Dumper(yaml.SafeDumper):
-    """YAML without anchors: shared parts are written out."""
+class _Dumper(yaml.CSafeDumper):
+    """YAML without anchors: shared parts are written out. In C, since each pass of the operator renders."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         return True

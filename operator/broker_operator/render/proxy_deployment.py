@@ -12,6 +12,7 @@ from broker_operator.render.settings import RenderSettings
 
 DEFAULT_WORKERS = 2
 """Envoy would start one worker for each CPU of the node."""
+MAX_WORKERS = 64
 
 
 def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
@@ -63,5 +64,10 @@ def _workers(limits: Mapping[str, str]) -> int:
     cpu = limits.get("cpu")
     if cpu is None:
         return DEFAULT_WORKERS
-    cpus = Decimal(cpu[:-1]) / 1000 if cpu.endswith("m") else Decimal(cpu)
-    return max(1, int(cpus.to_integral_value(ROUND_CEILING)))
+    number = Decimal(cpu.rstrip("mkMGTPEi"))
+    if cpu.endswith("m"):
+        number /= 1000
+    elif not cpu[-1].isdigit():
+        # 1k and the like: more than any machine has.
+        return MAX_WORKERS
+    return min(max(1, int(number.to_integral_value(ROUND_CEILING))), MAX_WORKERS)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker_operator.api import PAUSE_ANNOTATION, Quantity, Spec, SpecError, StorageType, parse
@@ -129,6 +129,11 @@ json_values = st.recursive(
 )
 
 
+# Other programs share the machine: slow is no error.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@patient
 @given(json_values)
 def test_junk_raises_nothing_but_spec_error(junk: Any) -> None:
     with pytest.raises(SpecError):
@@ -151,6 +156,7 @@ CRD = yaml.safe_load((Path(__file__).parents[4] / "manifests" / "crd" / "brokerc
 SPEC_SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 
 
+@patient
 @given(paths(SPEC_SCHEMA))
 def test_a_spec_of_junk_is_parsed_or_refused(spec: Any) -> None:
     obj = manifest()

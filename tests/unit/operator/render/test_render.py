@@ -147,7 +147,18 @@ def test_the_dashboard_is_shipped_and_is_json() -> None:
     assert json.loads(made["data"]["brokercluster.json"])["title"]
 
 
-@pytest.mark.parametrize(("limits", "workers"), [({}, 2), ({"cpu": "100m"}, 1), ({"cpu": 3}, 3), ({"cpu": "2500m"}, 3)])
+@pytest.mark.parametrize(
+    ("limits", "workers"),
+    [
+        ({}, 2),
+        ({"cpu": "0"}, 1),
+        ({"cpu": "100m"}, 1),
+        ({"cpu": 3}, 3),
+        ({"cpu": "2500m"}, 3),
+        ({"cpu": "1.5"}, 2),
+        ({"cpu": "1k"}, 64),
+    ],
+)
 def test_envoy_has_a_worker_for_each_cpu(limits: dict[str, Any], workers: int) -> None:
     template = pods(parse(manifest({"proxy": {"resources": {"limits": limits}}})))[PROXY]
     args = template["spec"]["containers"][0]["args"]
