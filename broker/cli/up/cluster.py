@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from broker.cli.failure import Failure
-from broker_operator.api import BrokerCluster, PodSettings, SpecError, StorageType, parse
+from broker_operator.api import BrokerCluster, PodSettings, SpecError, parse
 
 _DEFAULT = {"apiVersion": "brokercluster.dev/v1alpha1", "kind": "BrokerCluster", "metadata": {"name": "local"}}
 
@@ -57,8 +57,8 @@ def not_honoured(cluster: BrokerCluster) -> list[str]:
         paths.append(f"spec.proxy.replicas: {spec.proxy.replicas} (one Envoy runs)")
     if spec.proxy.service != type(spec.proxy)().service:
         paths.append("spec.proxy.service")
-    if spec.storage.type is StorageType.SQLITE and spec.storage.sqlite is not None:
-        paths.append("spec.storage.sqlite (the disk is the limit)")
+    if spec.storage.sqlite is not None and spec.storage.sqlite.storage_class_name is not None:
+        paths.append("spec.storage.sqlite.storageClassName")
     if spec.monitoring != type(spec.monitoring)():
         paths.append("spec.monitoring")
     return paths

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -112,7 +112,9 @@ def _proxy(cluster: BrokerCluster, listen: tuple[str, int], doors: list[int], st
         proxies=(envoy.Address(LOOPBACK, listen[1]),),
     )
     configuration = runtime / "envoy.json"
-    configuration.write_text(json.dumps(envoy.bootstrap(cluster, places), indent=2), encoding="utf-8")
+    # Limits are rendered for so many proxies as there are: one.
+    alone = replace(cluster, spec=replace(cluster.spec, proxy=replace(cluster.spec.proxy, replicas=1)))
+    configuration.write_text(json.dumps(envoy.bootstrap(alone, places), indent=2), encoding="utf-8")
     return Program(
         name="proxy",
         command=(

@@ -29,7 +29,7 @@ class TestCluster:
             tmp_path,
             broker={"nodeSelector": {"disk": "fast"}, "drainSeconds": 5},
             proxy={"replicas": 3, "resources": {"limits": {"cpu": "1"}}, "service": {"type": "LoadBalancer"}},
-            storage={"type": "SQLite", "sqlite": {"size": "10Gi"}},
+            storage={"type": "SQLite", "sqlite": {"size": "10Gi", "storageClassName": "fast"}},
             monitoring={"labels": {"release": "prometheus"}},
         )
         assert not_honoured(load(file)) == [
@@ -37,7 +37,7 @@ class TestCluster:
             "spec.proxy.resources",
             "spec.proxy.replicas: 3 (one Envoy runs)",
             "spec.proxy.service",
-            "spec.storage.sqlite (the disk is the limit)",
+            "spec.storage.sqlite.storageClassName",
             "spec.monitoring",
         ]
 
@@ -62,6 +62,7 @@ class TestPlan:
         assert "--max-body=2097152" in command
         assert f"--listen={address}" in command[command.index("--listen=0.0.0.0:50051") :]
         assert command[-1] == f"--sqlite-path={tmp_path / 'data/orders/broker.db'}"
+        assert any(argument.startswith("--sqlite-limit=") for argument in command)
         assert broker.grace > 7
         assert made.listen == "127.0.0.1:4444"
 
