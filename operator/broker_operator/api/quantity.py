@@ -25,7 +25,7 @@ class Quantity:
     @property
     def bytes(self) -> int:
         """The size in bytes."""
-        digits = self.text.rstrip("kMGTi" + "K")
+        digits = self.text.rstrip("kKMGTi")
         return int(digits) * _FACTORS[self.text[len(digits) :]]
 
     def __str__(self) -> str:
