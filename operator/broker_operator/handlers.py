@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
@@ -38,6 +39,12 @@ class Watch:
         self._request_timeout = request_timeout
         self._home = asyncio.get_running_loop()
         self.ready = threading.Event()
+        self._ticked = time.monotonic()
+
+    @property
+    def silence(self) -> float:
+        """For how long the watching thread has not come round, in seconds: more than a few, and it hangs."""
+        return time.monotonic() - self._ticked
 
     async def run(self) -> None:
         """Watch until cancelled. Raises what kopf failed with, e.g. because a watched kind disappeared."""
@@ -60,17 +67,26 @@ class Watch:
         self._call_home(_settle, ended, error)
 
     async def _kopf(self, stop: _Stop) -> None:
-        await kopf.operator(
-            registry=self._registry(),
-            settings=self._settings(),
-            standalone=True,
-            # Used by peering only, which we have not; kopf would ask for the user's name, and a pod's user has none.
-            identity="broker-operator",  # type: ignore[arg-type] # a NewType that kopf does not export
-            clusterwide=not self._namespaces,
-            namespaces=self._namespaces,
-            stop_flag=stop.flag(),
-            ready_flag=self.ready,
-        )
+        ticking = asyncio.create_task(self._tick(), name="tick")
+        try:
+            await kopf.operator(
+                registry=self._registry(),
+                settings=self._settings(),
+                standalone=True,
+                # For peering only, which we have not; kopf would ask for the user's name, and a pod's user has none.
+                identity="broker-operator",  # type: ignore[arg-type] # a NewType that kopf does not export
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                stop_flag=stop.flag(),
+                ready_flag=self.ready,
+            )
+        finally:
+            ticking.cancel()
+
+    async def _tick(self) -> None:
+        while True:
+            self._ticked = time.monotonic()
+            await asyncio.sleep(1)
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()

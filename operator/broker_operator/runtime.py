@@ -21,6 +21,9 @@ from broker_operator.settings import Settings
 
 VERSION = distribution_version("brokercluster")
 
+_SILENCE_LIMIT = 60.0
+"""Seconds after which a watch that does not come round is taken for hanging."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,7 +41,7 @@ class Operator:
         """Work until `stop` is set, then give the Lease back. Raises `RuntimeError` without a way to the API server."""
         settings = self._settings
         async with Kube(await load_configuration(), request_timeout=settings.request_timeout) as kube:
-            probes = Probes(self._metrics, live=list, ready=self._unready)
+            probes = Probes(self._metrics, live=self._hanging, ready=self._unready)
             host, port = await probes.start(*settings.http)
             logger.info("operator %s started, http=%s:%s", VERSION, host, port)
             try:
@@ -81,7 +84,6 @@ class Operator:
                     logger.warning("the watch ended: %s: %s", type(error).__name__, error)
                     await asyncio.sleep(_jittered(2.0))
         finally:
-            self._watch = None
             await workers.stop()
 
     async def _watch_once(self, kube: Kube, workers: Workers, available: Available) -> None:
@@ -98,6 +100,7 @@ class Operator:
             await asyncio.wait((watching, changing), return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _cancelled(watching, changing)
+            self._watch = None
         if not watching.cancelled():
             watching.result()
 
@@ -127,6 +130,11 @@ class Operator:
     def _led(self, leading: bool) -> None:
         self._leading = leading
         self._metrics.leader.set(leading)
+
+    def _hanging(self) -> list[str]:
+        """That this answers at all shows that our own loop runs; the watch has one of its own."""
+        silence = self._watch.silence if self._watch else 0.0
+        return [f"the watch has been silent for {silence:.0f} s"] if silence > _SILENCE_LIMIT else []
 
     def _unready(self) -> list[str]:
         """Ready: watching, or standing by with the Lease in sight."""

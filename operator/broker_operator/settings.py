@@ -101,12 +101,29 @@ class Settings:
         settings._check()
         return settings
 
+    @classmethod
+    def table(cls) -> str:
+        """Every setting with its meaning and default, a line each."""
+        lines = []
+        for each in fields(cls):
+            default = _shown(getattr(cls, each.name, "the host's name"))
+            lines.append(f"  {each.metadata['variable']:<26} {each.metadata['about']} [{default}]")
+        return "\n".join(lines)
+
     def _check(self) -> None:
         for variable, image in (("BROKER_IMAGE", self.broker_image), ("PROXY_IMAGE", self.proxy_image)):
             if not image:
                 raise SettingsError(f"{variable} is not set: name the image to run, e.g. registry.example/name:1.0")
         if not self.retry_period < self.renew_deadline < self.lease_duration:
             raise SettingsError("OPERATOR_RETRY_PERIOD < OPERATOR_RENEW_DEADLINE < OPERATOR_LEASE_DURATION must hold")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ":".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _read(metadata: Mapping[str, Any], text: str) -> Any:

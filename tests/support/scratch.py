@@ -21,7 +21,7 @@ KINDS = {kind.kind: kind for kind in CHILD_KINDS}
 NO_PODS: Mapping[str, Any] = {"replicas": 0, "storage": {"type": "Memory"}, "proxy": {"replicas": 0}}
 
 
-async def eventually(look: Callable[[], Awaitable[T]], what: str, *, within: float = 30.0) -> T:
+async def eventually(look: Callable[[], Awaitable[T]], what: str, *, within: float = 60.0) -> T:
     """Look again and again until the answer is truthy; `within` is how long something broken may take to say so."""
     deadline, answer = time.monotonic() + within, await look()
     while not answer:
