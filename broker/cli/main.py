@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 it failed, 2 it was called wrongly, 130 interrupted by Ctr
 """
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -30,8 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader of our output has seen enough. Python would complain once more when it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        from broker.cli.output import discard_output
+
+        discard_output()  # its reader has seen enough
         return 128 + signal.SIGPIPE
     except Failure as failure:
         print(f"brokerctl: {failure}", file=sys.stderr)

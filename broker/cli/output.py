@@ -2,9 +2,11 @@
 
 import base64
 import json
+import os
 import sys
 from collections.abc import Callable
 
+from broker.cli.failure import Failure
 from broker.client import Message
 
 Format = Callable[[Message], bytes]
@@ -35,6 +37,26 @@ FORMATS: dict[str, Format] = {"text": text, "raw": raw, "json": as_json}
 
 
 def write(data: bytes) -> None:
-    """Write to standard output now: the next program in the pipe waits for it."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    """Write to standard output now: the next program in the pipe waits for it.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more.
+        Failure: it cannot be written.
+    """
+    if sys.stdout is None:
+        msg = "standard output is closed"
+        raise Failure(msg)
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard_output()
+        msg = f"cannot write to standard output: {error.strerror}"
+        raise Failure(msg) from None
+
+
+def discard_output() -> None:
+    """Forget what could not be written: Python would try again at its end, and complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -30,6 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
         body = arguments.body.encode(errors="surrogateescape")
     elif arguments.file is not None:
         body = _contents(arguments.file)
+    elif sys.stdin is None:
+        msg = "standard input is closed: give BODY or --file"
+        raise Failure(msg)
     return run_until_interrupted(_pub(arguments, body))
 
 

@@ -151,6 +151,22 @@ class TestFailure:
         done = subprocess.run(["bash", "-c", f"{pipe}; echo ${{PIPESTATUS[0]}}"], capture_output=True, timeout=60)
         assert (done.stdout, done.stderr) == (b"first\n141\n", b"")
 
+    def test_output_that_cannot_be_written(self, server: BrokerProcess, brokerctl: Brokerctl, subject: str) -> None:
+        brokerctl("pub", subject, "x", "-e", "1h")
+        with Path("/dev/full").open("wb") as full:
+            fetch = [*COMMAND, "fetch", subject, "1", "--server", server.address]
+            done = subprocess.run(fetch, stdout=full, stderr=subprocess.PIPE, timeout=60)
+        message = b"brokerctl: cannot write to standard output: No space left on device\n"
+        assert (done.returncode, done.stderr) == (1, message)
+
+    @pytest.mark.parametrize(("closed", "stream"), [("<&-", "input"), (">&-", "output")])
+    def test_a_closed_stream(self, server: BrokerProcess, closed: str, stream: str) -> None:
+        command = f"{' '.join(COMMAND)} pub closed --server {server.address} {closed}"
+        lines = b"x\n" if stream == "output" else None
+        done = subprocess.run(["bash", "-c", command], input=lines, stderr=subprocess.PIPE, timeout=60)
+        assert done.returncode == 1
+        assert f"standard {stream} is closed" in done.stderr.decode()
+
     def test_ctrl_c_while_lines_are_awaited(self, brokerctl: Brokerctl, subject: str) -> None:
         with brokerctl.start("pub", subject) as running:
             running.send(b"x\n")
