@@ -1,9 +1,11 @@
 """gRPC health checking v1, as raw routes. https://github.com/grpc/grpc/blob/master/doc/health-checking.md"""
 
+from collections.abc import Callable
+
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from broker.errors import InvalidRequest
-from broker.server.door import Call, Door
+from broker.server.door import Call, Door, Ending
 from broker.server.wire import decode
 
 SERVICES = ("", "broker.Broker")
@@ -22,6 +24,8 @@ class Health:
         self._door = door
         self._serving = False
         self._watchers: set[int] = set()
+        self._strangers: set[int] = set()
+        """Those who watch an unknown service."""
 
     @property
     def serving(self) -> bool:
@@ -44,7 +48,8 @@ class Health:
                 self._door.answer([(call.token, self._now())])
                 codes.append(0)
             else:
-                self._door.finish([(call.token, _NOT_FOUND, f"no service {service!r} here: ask for {SERVICES}", b"")])
+                text = f"no service {service[:100]!r} here: ask for one of {SERVICES}"
+                self._door.finish([(call.token, _NOT_FOUND, text, b"")])
                 codes.append(_NOT_FOUND)
         return codes
 
@@ -54,12 +59,19 @@ class Health:
             known = _service(call) in SERVICES
             self._door.open([call.token])
             self._door.send([self._now() if known else _SERVICE_UNKNOWN], [call.token])
-            if known:
-                self._watchers.add(call.token)
+            (self._watchers if known else self._strangers).add(call.token)
+
+    def end(self, ending: Callable[[int], Ending]) -> None:
+        """End all Watch calls: they never end by themselves."""
+        watchers = [*self._watchers, *self._strangers]
+        self._watchers.clear()
+        self._strangers.clear()
+        self._door.finish([ending(token) for token in watchers])
 
     def gone(self, token: int) -> None:
         """Forget a watcher; other tokens are ignored."""
         self._watchers.discard(token)
+        self._strangers.discard(token)
 
     def _now(self) -> bytes:
         return bytes(_SERVING if self._serving else _NOT_SERVING)

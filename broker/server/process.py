@@ -107,12 +107,15 @@ async def _serve(settings: Settings, store: Store, stop: asyncio.Event) -> None:
 
     await stop.wait()
     log.info("draining")
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + settings.drain_timeout
     try:
-        async with asyncio.timeout(settings.drain_timeout):
+        async with asyncio.timeout_at(deadline):
             await service.drain()
     except TimeoutError:
         log.error("the store did not take what was published within %g s", settings.drain_timeout)
-    await door.stop(grace=settings.drain_timeout)
+    # One timeout for both: whoever stops this process counts on it.
+    await door.stop(grace=max(0.0, deadline - loop.time()))
     await service.engine.stop()
     beat.cancel()
     http.stop()

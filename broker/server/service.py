@@ -14,7 +14,7 @@ from broker.server.calls import CallMetrics
 from broker.server.door import Answer, Arrivals, Call, Door, Ending, Route
 from broker.server.health import Health
 from broker.server.publishing import Publishing
-from broker.server.statuses import OK, code_of, details_of
+from broker.server.statuses import OK, code_name, code_of, details_of
 from broker.server.subscribing import DoorOutlet, Subscribing
 from broker.server.wire import BATCH, SINGLE, decode, encode_messages
 from broker.store.contract import Store
@@ -37,6 +37,11 @@ ROUTES = [
 
 DRAINING = Unavailable("DRAINING", "this server is shutting down: connect again, subscribers after their last id")
 
+UNEXPECTED = Unavailable("UNEXPECTED", "the server failed; its log has the cause")
+
+_ALL_ROUTES = frozenset(range(len(ROUTES)))
+_BROKER_ROUTES = frozenset(index for index in _ALL_ROUTES if ROUTES[index].path.startswith("/broker."))
+
 
 class Service:
     """Handles what a door brings in, by means of an engine."""
@@ -44,7 +49,7 @@ class Service:
     def __init__(self, door: Door, store: Store, limits: Limits, metrics: Metrics) -> None:
         self._door = door
         self._metrics = metrics
-        self._draining = False
+        self._refused_routes: frozenset[int] = frozenset()
         self._outlet = DoorOutlet(door, metrics)
         self.engine = Engine(store, limits, metrics, self._outlet, encode_messages, self._found)
         self.health = Health(door)
@@ -66,7 +71,6 @@ class Service:
             self._reflect,
             self._reflect,
         ]
-        self._drainable = {index for index, route in enumerate(ROUTES) if route.path.startswith("/broker.")}
 
     def start(self) -> None:
         """Start serving."""
@@ -75,30 +79,35 @@ class Service:
 
     async def drain(self) -> None:
         """Refuse what is new, end subscriptions, and wait until everything accepted is answered."""
-        self._draining = True
+        self._refused_routes = _BROKER_ROUTES
         self.health.serving = False
         self.engine.end_subscriptions(DRAINING)
         self._publishing.end_streams(DRAINING)
         await self.engine.drained()
+        # Who watches health or reflects would hold the door open until its patience ends.
+        self._refused_routes = _ALL_ROUTES
+        self.health.end(lambda token: _ending(token, DRAINING))
+        self._door.finish([_ending(token, DRAINING) for token in self._reflections])
 
     def handle(self, arrivals: Arrivals) -> None:
         """Handle what a door brought in. An unexpected failure costs one list of calls, never the server."""
         for route, calls in arrivals.calls:
             self._received(calls)
             try:
-                if self._draining and route in self._drainable:
-                    self._refuse(calls)
+                if route in self._refused_routes:
+                    self._refuse(route, calls)
                 else:
                     self._handlers[route](calls)
             except Exception:
                 log.exception("calls of %s failed", ROUTES[route].path)
-                unexpected = Unavailable("UNEXPECTED", "the server failed; its log has the cause")
-                self._door.finish([_ending(call.token, unexpected) for call in calls])
+                self._door.finish([_ending(call.token, UNEXPECTED) for call in calls])
         for token, frame in arrivals.frames:
-            if token in self._reflections:
-                self._reflect_frame(token, frame)
-            else:
-                self._publishing.stream_frame(token, frame)
+            try:
+                self._frame(token, frame)
+            except Exception:
+                log.exception("a frame of a stream failed")
+                self._publishing.gone(token)
+                self._door.finish([_ending(token, UNEXPECTED)])
         for token in arrivals.gone:
             self._publishing.gone(token)
             self._subscribing.gone(token)
@@ -110,7 +119,10 @@ class Service:
     def _received(self, calls: list[Call]) -> None:
         self._metrics.received_bytes.inc(sum([len(call.request) for call in calls if call.request]))
 
-    def _refuse(self, calls: list[Call]) -> None:
+    def _refuse(self, route: int, calls: list[Call]) -> None:
+        if route in _BROKER_ROUTES:
+            method = ROUTES[route].path.rpartition("/")[2]
+            self._metrics.calls.labels(method, code_name(code_of(DRAINING))).inc(len(calls))
         self._door.finish([_ending(call.token, DRAINING) for call in calls])
 
     def _fetch(self, calls: list[Call]) -> None:
@@ -148,6 +160,12 @@ class Service:
         tokens = [call.token for call in calls]
         self._reflections.update(tokens)
         self._door.open(tokens)
+
+    def _frame(self, token: int, frame: bytes | None) -> None:
+        if token in self._reflections:
+            self._reflect_frame(token, frame)
+        else:
+            self._publishing.stream_frame(token, frame)
 
     def _reflect_frame(self, token: int, frame: bytes | None) -> None:
         if frame is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -133,10 +133,12 @@ class Frames:
         self.call = call
 
     async def send(self, *messages: pb.PublishRequest) -> None:
-        await self.call.write(frame(messages))
+        await self.send_bytes(frame(messages))
 
     async def send_bytes(self, data: bytes) -> None:
-        await self.call.write(data)
+        """Send a frame; whether the stream has ended is for `receive` to say."""
+        with suppress(asyncio.InvalidStateError):
+            await self.call.write(data)
 
     async def receive(self) -> pb.PublishBatchResponse | None:
         """The next response; None when the stream ended with OK."""
