@@ -76,15 +76,22 @@ class Operator:
         reconciler = Reconciler(kube, self._render, available, self._metrics)
         pace = Pace(resync=settings.resync, backoff_limit=settings.backoff_limit)
         workers = Workers(reconciler, pace=pace, concurrency=settings.concurrency, metrics=self._metrics)
+        watching = asyncio.create_task(self._watch_always(kube, workers, available), name="watches")
         try:
-            while True:
-                try:
-                    await self._watch_once(kube, workers, available)
-                except Exception as error:  # kopf's errors have no common type; watching anew is the answer to all
-                    logger.warning("the watch ended: %s: %s", type(error).__name__, error)
-                    await asyncio.sleep(_jittered(2.0))
+            await asyncio.wait((watching,))
+            watching.result()
         finally:
+            # First those who write: the Lease may be somebody else's soon. kopf takes its time to end.
             await workers.stop()
+            await _cancelled(watching)
+
+    async def _watch_always(self, kube: Kube, workers: Workers, available: Available) -> None:
+        while True:
+            try:
+                await self._watch_once(kube, workers, available)
+            except Exception as error:  # kopf's errors have no common type; watching anew is the answer to all
+                logger.warning("the watch ended: %s: %s", type(error).__name__, error)
+                await asyncio.sleep(_jittered(2.0))
 
     async def _watch_once(self, kube: Kube, workers: Workers, available: Available) -> None:
         """Watch until an optional kind comes or goes. Watching anew lists, and so wakes, everything."""

@@ -38,6 +38,7 @@ class Workers:
         self._slots = asyncio.Semaphore(concurrency)
         self._metrics = metrics
         self._workers: dict[Key, _Worker] = {}
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -47,6 +48,8 @@ class Workers:
 
     def wake(self, key: Key, version: Hashable = None) -> None:
         """Have this object looked at soon. `version`: see `Schedule.wake`."""
+        if self._stopped:
+            return
         worker = self._workers.get(key)
         if worker is None:
             worker = self._workers[key] = _Worker(key, self._pace)
@@ -54,13 +57,9 @@ class Workers:
             self._metrics.workers.set(len(self._workers))
         worker.wake(version)
 
-    def wake_all(self) -> None:
-        """Have every known object looked at soon."""
-        for worker in self._workers.values():
-            worker.wake(None)
-
     async def stop(self) -> None:
-        """End all workers, in the middle of a pass if need be: the next leader's pass picks up from what exists."""
+        """End all workers for good, in the middle of a pass if need be: the next leader picks up from what exists."""
+        self._stopped = True
         tasks = [worker.task for worker in self._workers.values() if worker.task]
         for task in tasks:
             task.cancel()
