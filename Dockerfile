@@ -21,7 +21,7 @@ RUN /opt/uv/bin/uv sync --frozen --no-default-groups --extra server --no-editabl
 FROM build AS operator-build
 RUN /opt/uv/bin/uv sync --frozen --no-default-groups --extra operator --no-install-project
 COPY operator operator
-RUN /opt/uv/bin/uv sync --frozen --no-default-groups --extra operator --no-editable
+RUN /opt/uv/bin/uv sync --frozen --no-default-groups --extra operator --no-editable && rm /opt/venv/bin/brokerctl
 
 FROM build AS proxy-build
 RUN /opt/uv/bin/uv sync --frozen --no-default-groups --extra local --no-install-project \

@@ -113,6 +113,11 @@ class Cluster:
         name: str = pod["metadata"]["name"]
         return name
 
+    def restarts(self) -> int:
+        """How often containers of its present pods were restarted."""
+        pods = self.pods("broker") + self.pods("proxy")
+        return sum(status["restartCount"] for pod in pods for status in pod["status"]["containerStatuses"])
+
     def patch(self, spec: Mapping[str, Any]) -> None:
         """Merge a change into the spec."""
         self.kubectl.patch("brokercluster", self.name, {"spec": spec})
@@ -170,7 +175,8 @@ class Client:
         """Run a program that talks in JSON lines while it runs."""
         command = self._kubectl.command("exec", "-i", "client", "--", "python", f"/programs/{program}.py", *args)
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+        # What it logs goes to our standard error, which pytest shows when the test fails.
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
             try:
                 yield Running(process)
             finally:
@@ -187,10 +193,8 @@ class Running:
         """The next line, which must be this event."""
         assert self._process.stdout
         line = self._process.stdout.readline()
-        try:
-            found = json.loads(line)
-        except json.JSONDecodeError:
-            raise AssertionError(f"{event} expected, got: {line}{self._process.stdout.read()}") from None
+        assert line, f"{event} expected, but the program has ended"
+        found = json.loads(line)
         assert found["event"] == event, f"{event} expected, got {found}"
         return found
 
