@@ -1,57 +1,25 @@
 """The client against a real broker."""
 
 import asyncio
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import grpc
 import pytest
 
 from broker.client import (
     EARLIEST,
-    LATEST,
     Broker,
-    BrokerError,
-    DeadlineExceeded,
     InvalidRequest,
     LimitReached,
-    Message,
     MessageNotFound,
     NewMessage,
-    OutcomeUnknown,
-    Subscription,
-    Unavailable,
     after_id,
     connect,
     since,
 )
 from tests.support.broker import BrokerProcess
-
-HOUR = timedelta(hours=1)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[BrokerProcess]:
-    with BrokerProcess("--store=memory", "--max-body=64Ki") as process:
-        yield process
-
-
-@pytest.fixture
-async def broker(server: BrokerProcess) -> AsyncIterator[Broker]:
-    async with connect(server.address) as connected:
-        yield connected
-
-
-@pytest.fixture
-def subject(request: pytest.FixtureRequest) -> str:
-    return request.node.name
-
-
-async def take(subscription: Subscription, count: int) -> list[Message]:
-    """The next messages of a subscription, which stays open."""
-    return [await anext(subscription) for _ in range(count)]
+from tests.support.brokers import eventually, metric
+from tests.support.client import HOUR, collect, take
 
 
 class TestPublish:
@@ -196,7 +164,7 @@ class TestSubscribe:
             await broker.publish(subject, b"x", expires=HOUR)
             async for _ in broker.subscribe(subject, start=EARLIEST):
                 break
-            await until(lambda: metric(server, "broker_subscriptions") == 0)
+            await eventually(lambda: alone(server), "the subscription ends")
 
     async def test_a_reader_that_is_slow_gets_everything(self, server: BrokerProcess, subject: str) -> None:
         """24 MB for a reader that waits: the client holds a part, then holds the server back."""
@@ -205,125 +173,8 @@ class TestSubscribe:
             for _ in range(4):
                 batch = [NewMessage(subject, body, HOUR) for _ in range(count // 4)]
                 assert all(isinstance(result, int) for result in await broker.publish_many(batch))
-            await until(lambda: metric(server, "broker_subscription_overflows_total") > 0)
+            await eventually(lambda: overflowed(server), "the server is held back")
             assert [message.id for message in await take(messages, count)] == list(range(1, count + 1))
-
-
-class TestReconnect:
-    async def test_kill_and_restart_loses_and_doubles_nothing(self, tmp_path: Path) -> None:
-        async with durable(tmp_path) as server, connect(server.address, timeout=30) as broker:
-            causes: list[BrokerError] = []
-            subscription = broker.subscribe("s", on_reconnect=causes.append)
-            async with subscription as messages:
-                publisher = asyncio.create_task(publish_steadily(broker, 600))
-                got = await take(messages, 100)
-                await asyncio.to_thread(server.kill)
-                await asyncio.to_thread(server.restart)
-                acknowledged = await publisher
-                while got[-1].id < max(acknowledged):
-                    got.append(await anext(messages))
-                assert [message.id for message in got] == list(range(1, got[-1].id + 1))
-                bodies = {message.id: message.body for message in got}
-                assert all(bodies[message_id] == body for message_id, body in acknowledged.items())
-                assert isinstance(causes[0], Unavailable)
-
-    async def test_from_latest_before_the_first_message(self, tmp_path: Path) -> None:
-        async with durable(tmp_path) as server, connect(server.address) as broker:
-            await broker.publish("s", b"before", expires=HOUR)
-            async with broker.subscribe("s", start=LATEST) as messages:
-                waiting = asyncio.create_task(anext(messages))
-                await asyncio.to_thread(server.restart)
-                await broker.publish("s", b"after", expires=HOUR)
-                assert (await waiting).body == b"after"
-
-    async def test_from_latest_gets_what_came_while_it_was_away(self, tmp_path: Path) -> None:
-        async with durable(tmp_path) as server, connect(server.address) as broker:
-            await broker.publish("s", b"before", expires=HOUR)
-            async with broker.subscribe("s", start=LATEST) as messages:
-                await asyncio.to_thread(server.restart)
-                async with connect(server.address) as other:
-                    await other.publish("s", b"meanwhile", expires=HOUR)
-                # Only now does it look, and finds its connection gone.
-                assert (await anext(messages)).body == b"meanwhile"
-
-    async def test_drain(self, tmp_path: Path) -> None:
-        async with durable(tmp_path) as server, connect(server.address) as broker:
-            causes: list[BrokerError] = []
-            async with broker.subscribe("s", on_reconnect=causes.append) as messages:
-                await broker.publish("s", b"1", expires=HOUR)
-                assert (await anext(messages)).id == 1
-                waiting = asyncio.create_task(anext(messages))
-                server.terminate()
-                assert await asyncio.to_thread(server.wait) == 0
-                await asyncio.to_thread(server.restart)
-                await broker.publish("s", b"2", expires=HOUR)
-                assert (await waiting).id == 2
-            assert [cause.reason for cause in causes] == ["DRAINING"]
-
-    async def test_a_memory_broker_that_restarted_is_noticed(self, caplog: pytest.LogCaptureFixture) -> None:
-        async with BrokerProcess("--store=memory") as server, connect(server.address) as broker:
-            async with broker.subscribe("s") as messages:
-                for _ in range(3):
-                    await broker.publish("s", b"old", expires=HOUR)
-                await take(messages, 3)
-                await asyncio.to_thread(server.restart)
-                await broker.publish("s", b"new", expires=HOUR)
-                message = await anext(messages)
-                assert (message.id, message.body) == (1, b"new")
-        assert "has lost the messages of subject 's'" in caplog.text
-
-    async def test_closing_while_it_reconnects(self, tmp_path: Path) -> None:
-        async with durable(tmp_path) as server, connect(server.address) as broker:
-            subscription = broker.subscribe("s")
-            async with subscription:
-                reader = asyncio.create_task(collect(subscription))
-                await asyncio.to_thread(server.kill)
-                await subscription.close()
-                assert await reader == []
-
-
-class TestAway:
-    async def test_nobody_there(self) -> None:
-        async with connect("127.0.0.1:1", timeout=0.3) as broker:
-            with pytest.raises(DeadlineExceeded, match=r"no connection to 127\.0\.0\.1:1 within 0\.3 s"):
-                await broker.publish("s", b"")
-            with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
-                await anext(broker.subscribe("s"))
-
-    async def test_nobody_there_and_no_patience(self) -> None:
-        async with connect("127.0.0.1:1", wait_for_ready=False) as broker:
-            with pytest.raises(Unavailable) as raised:
-                await broker.publish("s", b"")
-            assert raised.value.reason == "NOT_CONNECTED"
-            assert raised.value.retriable
-            with pytest.raises(Unavailable):
-                await anext(broker.subscribe("s"))
-
-    async def test_a_publish_waits_for_a_broker_that_comes_back(self, tmp_path: Path) -> None:
-        async with durable(tmp_path) as server, connect(server.address, timeout=30) as broker:
-            await broker.publish("s", b"1", expires=HOUR)
-            await asyncio.to_thread(server.kill)
-            publishing = asyncio.create_task(broker.publish("s", b"2", expires=HOUR))
-            await asyncio.to_thread(server.restart)
-            assert await publishing == 2
-
-    async def test_a_broker_that_hangs(self, tmp_path: Path) -> None:
-        """The request was sent, so it cannot be known what became of it, and it is not sent again."""
-        async with durable(tmp_path) as server, connect(server.address) as broker:
-            await broker.publish("s", b"1", expires=HOUR)
-            server.pause()
-            with pytest.raises(DeadlineExceeded) as raised:
-                await broker.publish("s", b"2", expires=HOUR, timeout=0.3)
-            assert not raised.value.retriable
-            publishing = asyncio.create_task(broker.publish("s", b"3", expires=HOUR))
-            await asyncio.sleep(0)
-            await asyncio.to_thread(server.kill)
-            with pytest.raises((OutcomeUnknown, DeadlineExceeded)):
-                await publishing
-
-    async def test_outside_its_context(self) -> None:
-        with pytest.raises(RuntimeError, match="async with"):
-            await connect("127.0.0.1:1").publish("s", b"")
 
 
 async def test_a_full_store_is_a_limit() -> None:
@@ -336,33 +187,9 @@ async def test_a_full_store_is_a_limit() -> None:
     assert raised.value.retriable
 
 
-def durable(directory: Path) -> BrokerProcess:
-    return BrokerProcess("--store=sqlite", f"--sqlite-path={directory / 'broker.db'}")
+async def overflowed(server: BrokerProcess) -> bool:
+    return await metric(server, "broker_subscription_overflows_total") > 0
 
 
-async def publish_steadily(broker: Broker, count: int) -> dict[int, bytes]:
-    """Publish; a message whose fate is unknown is not repeated. Returns what was acknowledged."""
-    acknowledged = {}
-    for number in range(count):
-        body = b"%d" % number
-        try:
-            acknowledged[await broker.publish("s", body, expires=HOUR)] = body
-        except OutcomeUnknown:
-            continue
-    return acknowledged
-
-
-async def collect(subscription: Subscription) -> list[Message]:
-    return [message async for message in subscription]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does; the timeout of the test ends it."""
-    while not await asyncio.to_thread(condition):
-        await asyncio.sleep(0.02)
-
-
-def metric(server: BrokerProcess, name: str) -> float:
-    with urllib.request.urlopen(f"http://{server.http}/metrics") as page:
-        lines = page.read().decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+async def alone(server: BrokerProcess) -> bool:
+    return await metric(server, "broker_subscriptions") == 0
