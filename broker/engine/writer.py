@@ -73,14 +73,16 @@ class Writer:
     def submit(self, publication: Publication) -> None:
         """Queue a publication; its outcomes come through `done`.
 
+        One that alone is beyond a limit is taken when nothing else waits: it would never be otherwise.
+
         Raises:
             LimitReached: PUBLISH_QUEUE_FULL; nothing was queued and `done` will not be called.
         """
         messages = self._messages + len(publication.messages)
         size = self._bytes + publication.size
-        if messages > self._limits.max_queue_messages:
+        if self._messages and messages > self._limits.max_queue_messages:
             raise _queue_full("messages", self._limits.max_queue_messages)
-        if size > self._limits.max_queue_bytes:
+        if self._messages and size > self._limits.max_queue_bytes:
             raise _queue_full("bytes", self._limits.max_queue_bytes)
         self._messages, self._bytes = messages, size
         self._queue.append(publication)

@@ -4,7 +4,8 @@ import asyncio
 import itertools
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -238,7 +239,8 @@ class GrpcioDoor:
         stream = self._subscriptions[token] = _Stream(joinable)
         self._arrive(route, Call(token, request))
         try:
-            await self._write(token, stream, context)
+            with _client_may_leave():
+                await self._write(token, stream, context)
         finally:
             del self._subscriptions[token]
             self._queued -= stream.bytes
@@ -252,7 +254,8 @@ class GrpcioDoor:
         self._arrive(route, Call(token, None))
         reader = asyncio.create_task(self._read(token, stream, requests))
         try:
-            await self._write(token, stream, context)
+            with _client_may_leave():
+                await self._write(token, stream, context)
         finally:
             reader.cancel()
             del self._dialogues[token]
@@ -333,4 +336,14 @@ async def _abort(context: Context, ending: Ending | None) -> None:
     _, code, message, details = ending
     if details:
         context.set_trailing_metadata((("grpc-status-details-bin", details),))
-    await context.abort(_STATUS[code], message)
+    with _client_may_leave():
+        await context.abort(_STATUS[code], message)
+
+
+@contextmanager
+def _client_may_leave() -> Iterator[None]:
+    """Take a failed write for what it is: the client is gone. Otherwise each would be logged with its traceback."""
+    try:
+        yield
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None

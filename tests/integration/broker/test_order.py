@@ -14,7 +14,7 @@ EXPIRATIONS = [0, HOUR, 0, 7, 604_800]
 
 
 async def publish_in_all_ways(client: Wire, subjects: list[str], publisher: int, rounds: int) -> dict[str, list]:
-    """Publish messages one by one, in batches and on a stream; returns (id, body, expiration) by subject as acknowledged."""
+    """Publish one by one, in batches and on a stream; returns what was acknowledged: id, body, expiration."""
     acknowledged: dict[str, list] = defaultdict(list)
     stream = client.publish_stream()
     for number in range(rounds):

@@ -123,9 +123,13 @@ async def test_the_queue_is_bounded_by_messages_and_bytes():
         assert await first == [1, 2]
         await bench.settle()
         assert await bench.publish("a", 60, 60, 60) == [3, 4, 5]
+        # What is beyond the limit alone is taken when nothing else waits.
+        assert await bench.publish("a", 60, 60, 60, 60) == [6, 7, 8, 9]
     async with Bench(limits=Limits(max_queue_bytes=1)) as bench:
+        first = bench.publish("a", 60, 60)
         with pytest.raises(LimitReached, match="more than 1 bytes"):
             bench.publish("a", 60, 60)
+        assert await first == [1, 2]
 
 
 async def test_a_live_subscriber_gets_what_comes_after_it():
