@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from broker.server.addresses import check_free
 from broker.server.door import Answer, Arrivals, Call, Ending, Handler, Route
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class GrpcioDoor:
     async def start(self, handle: Handler) -> str:
         """Listen, and hand arrivals to `handle`."""
         self._handle = handle
+        check_free(self._listen)
         try:
             port = self._server.add_insecure_port(self._listen)
         except RuntimeError as error:

@@ -33,7 +33,7 @@ def respond(frame: bytes) -> bytes:
             case "file_by_filename":
                 return _file(request, Default().FindFileByName(request.file_by_filename))
             case "file_containing_symbol":
-                return _file(request, Default().FindFileContainingSymbol(request.file_containing_symbol))
+                return _file(request, _file_of(request.file_containing_symbol))
             case "all_extension_numbers_of_type":
                 name = request.all_extension_numbers_of_type
                 Default().FindMessageTypeByName(name)
@@ -46,6 +46,18 @@ def respond(frame: bytes) -> bytes:
                 return _error(request, _INVALID_ARGUMENT, "the request asks for nothing")
     except KeyError:
         return _error(request, _NOT_FOUND, "not found")
+
+
+def _file_of(symbol: str) -> FileDescriptor:
+    try:
+        return Default().FindFileContainingSymbol(symbol)
+    except KeyError:
+        # The pool knows no methods; their service does.
+        name, _, method = symbol.rpartition(".")
+        service = Default().FindServiceByName(name)
+        if method not in service.methods_by_name:
+            raise
+        return service.file
 
 
 def _file(request: pb.ServerReflectionRequest, file: FileDescriptor) -> bytes:
