@@ -40,6 +40,11 @@ async def test_the_rights_of_the_manifests_are_exactly_those_in_use(house: House
         return not [name for name in await house.children("full") if name.endswith("/stray")]
 
     await eventually(pruned, "what is ours and not asked for is deleted")
+
+    async def renewed() -> bool:
+        return any(request.verb == "update" for request in house.proxy.requests)
+
+    await eventually(renewed, "the Lease is renewed")
     assert [failure for failure in house.proxy.failures if failure[1] in (401, 403)] == []
     assert set(house.proxy.requests) == granted()
 
