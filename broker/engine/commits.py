@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from broker.engine.outlet import Encoder
 from broker.store.contract import NEVER_STORED, NewMessage
 
-MESSAGE_OVERHEAD = 128
-"""Bytes that one remembered message costs beside its body (objects, list slots), roughly."""
+MESSAGE_OVERHEAD, COMMIT_OVERHEAD, SUBJECT_OVERHEAD = 208, 384, 1024
+"""Bytes that a remembered message, its commit and its subject each cost beside bodies and names: objects, slots,
+tables. A test holds the figures to what Python really takes: a flood of small ones must not pass the limit either."""
 
 
 class Commit:
@@ -72,11 +73,13 @@ class RecentCommits:
 
     def add(self, commit: Commit) -> None:
         """Remember a commit whose ids follow the subject's last one."""
-        # Each body counts twice: as published, and encoded once somebody asks for it.
-        size = sum([2 * len(message.body) for message in commit.messages]) + MESSAGE_OVERHEAD * len(commit.messages)
+        # Each body counts twice: as published, and encoded (with its subject) once somebody asks for it.
+        size = COMMIT_OVERHEAD + sum([2 * len(message.body) for message in commit.messages])
+        size += (MESSAGE_OVERHEAD + len(commit.subject)) * len(commit.messages)
         known = self._by_subject.get(commit.subject)
         if known is None:
             known = self._by_subject[commit.subject] = deque()
+            self.bytes += SUBJECT_OVERHEAD
         known.append(commit)
         self._order.append((commit, size))
         self.bytes += size
@@ -90,6 +93,7 @@ class RecentCommits:
         known.popleft()
         if not known:
             del self._by_subject[commit.subject]
+            self.bytes -= SUBJECT_OVERHEAD
 
     def first_id(self, subject: str) -> int | None:
         """Return the oldest id remembered of a subject."""

@@ -1,7 +1,11 @@
+import tracemalloc
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.engine.commits import MESSAGE_OVERHEAD, Commit, RecentCommits
+from broker.engine.commits import Commit, RecentCommits
+from broker.server.wire import encode_messages
 from broker.store.contract import NEVER_STORED, NewMessage
 
 
@@ -13,7 +17,7 @@ def commit(subject: str, first_id: int, count: int, expires_at: int = 100) -> Co
     return Commit(subject, first_id, [NewMessage(b"x" * 10, expires_at)] * count, 1)
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 5)), max_size=60), st.integers(0, 4000))
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 5)), max_size=60), st.integers(0, 20_000))
 def test_what_is_remembered_of_a_subject_is_its_newest_messages_without_a_hole(sizes, limit):
     recent = RecentCommits(limit)
     last = {"a": 0, "b": 0}
@@ -45,10 +49,38 @@ def test_a_limit_of_zero_remembers_nothing():
     assert recent.bytes == 0
 
 
-def test_size_counts_bodies_and_overhead():
-    recent = RecentCommits(1 << 20)
-    recent.add(commit("a", 1, 3))
-    assert recent.bytes == 3 * (2 * 10 + MESSAGE_OVERHEAD)
+def test_what_is_forgotten_counts_no_more():
+    recent = RecentCommits(3000)
+    for number in range(50):
+        recent.add(commit(f"subject-{number % 7}", 1 + number // 7, 1))
+        assert recent.bytes <= 3000
+    recent.add(commit("large", 1, 100))
+    assert recent.bytes == 0
+
+
+@pytest.mark.parametrize(("subjects", "commits", "messages"), [(2000, 1, 1), (1, 2000, 1), (1, 1, 5000), (100, 10, 5)])
+def test_the_stated_overheads_cover_what_python_really_takes(subjects, commits, messages):
+    recent = RecentCommits(1 << 40)
+    tracemalloc.start()
+    try:
+        made = [
+            Commit(
+                f"subject-{subject:06d}",
+                1 + number * messages,
+                [NewMessage(b"%020d" % message, 10**12 + message) for message in range(messages)],
+                10**12 + number,
+            )
+            for subject in range(subjects)
+            for number in range(commits)
+        ]
+        for one in made:
+            recent.add(one)
+            one.encoded(encode_messages)
+        del made
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.5 * recent.bytes < taken < 1.05 * recent.bytes
 
 
 def test_late_subscribers_get_what_is_not_expired_and_the_transient_messages_of_their_time():

@@ -324,7 +324,7 @@ STEPS = st.one_of(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(STEPS, max_size=40), st.sampled_from([1, 3, 100]), st.sampled_from([0, 700, 1 << 20]), st.booleans())
+@given(st.lists(STEPS, max_size=40), st.sampled_from([1, 3, 100]), st.sampled_from([0, 4000, 1 << 20]), st.booleans())
 def test_any_interleaving_gives_each_subscriber_its_messages_in_order_each_once(steps, room, cache_bytes, threaded):
     async def run() -> None:
         store = Threaded(1 << 30, FakeClock()) if threaded else None
