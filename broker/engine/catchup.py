@@ -13,7 +13,7 @@ from broker.engine.hub import Hub, slices
 from broker.engine.outlet import Encoder, Outlet
 from broker.engine.rules import start_beyond_end
 from broker.engine.subscription import State, Subscription
-from broker.errors import Refused
+from broker.errors import Refused, Unavailable
 from broker.store.clock import Clock
 from broker.store.contract import Store
 from broker.telemetry.metrics import Metrics
@@ -98,6 +98,14 @@ class CatchUp:
                 return (await self._store.heads([subject]))[subject]
 
     async def _run(self, subscription: Subscription) -> None:
+        try:
+            await self._bring_up(subscription)
+        except Exception:
+            # It must not stand still in silence: its client resumes with another call.
+            log.exception("a subscription failed in a way it should not")
+            self._ended(subscription, Unavailable("UNEXPECTED", "the server failed; its log has the cause"))
+
+    async def _bring_up(self, subscription: Subscription) -> None:
         if not subscription.opened:
             try:
                 await self._resolve(subscription)

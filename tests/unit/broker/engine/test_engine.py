@@ -207,6 +207,19 @@ async def test_fetches_that_arrive_together_are_one_query():
         assert bench.store.queries == 1
 
 
+async def test_a_read_that_fails_unexpectedly_ends_its_subscription():
+    class Broken(MemoryStore):
+        async def read(self, *_):
+            raise ZeroDivisionError
+
+    async with Bench(store=Broken(1 << 30), limits=Limits(cache_bytes=0)) as bench:
+        await bench.publish("a", 60)
+        bench.engine.subscribe(1, "a", EARLIEST, one_each)
+        await bench.settle()
+        assert bench.readers.ended[1].reason == "UNEXPECTED"
+        assert bench.metric("broker_subscriptions") == 0
+
+
 async def test_a_store_that_refuses_and_recovers():
     class Moody(MemoryStore):
         mood: Refused | Exception | None = None
