@@ -1,16 +1,19 @@
 """SIGTERM: what was accepted is answered and stored, what comes is refused, and everybody is told."""
 
 import asyncio
+import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import grpc
+import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
 from tests.support.broker import BrokerProcess
-from tests.support.brokers import Kind, eventually, http
+from tests.support.brokers import Kind, eventually, http, metric
 from tests.support.wire import HOUR, SMALL_WINDOW, Failure, Wire, message, wire
 
 DRAINING = Failure(grpc.StatusCode.UNAVAILABLE, "DRAINING", "brokercluster.dev")
@@ -135,6 +138,54 @@ async def test_frames_that_were_sent_ahead_are_answered_or_not_stored(kind: Kind
             broker.restart()
             async with wire(broker.address) as client:
                 assert await client.publish(subject) == len(ids) + 1
+
+
+async def test_what_waits_for_the_store_is_answered_and_what_comes_is_refused(
+    kind: Kind, tmp_path: Path, subject: str
+) -> None:
+    if not kind.durable:
+        pytest.skip("a memory store lets nobody wait")
+    with kind.process(tmp_path) as broker:
+        async with wire(broker.address) as client:
+            live, quiet = await client.subscribed(subject), await client.subscribed("quiet")
+            watch = client.channel.unary_stream(WATCH)(b"")
+            await watch.read()
+            # Another program, such as a backup, keeps the store busy.
+            with closing(sqlite3.connect(tmp_path / "broker.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                stream, late = client.publish_stream(), client.publish_stream()
+                await stream.send(message(subject), message(subject))
+                waiting = [asyncio.create_task(client.publish(subject)) for _ in range(3)]
+                batch = asyncio.create_task(client.publish_batch([message(subject)] * 5))
+
+                async def all_wait() -> bool:
+                    return await metric(broker, "broker_queue_messages") == 10
+
+                await eventually(all_wait, "10 messages wait for the store")
+                await late.call.initial_metadata()
+                broker.terminate()
+                for subscription in (live, quiet):
+                    assert await subscription.failure() == DRAINING
+                assert await late.failure() == DRAINING
+                assert HealthCheckResponse.FromString(await watch.read()).status == HealthCheckResponse.NOT_SERVING
+                assert await readyz(broker) == 503
+                for method in ("Publish", "PublishBatch", "Fetch", "Subscribe", "SubscribeBatch"):
+                    assert await client.failure(method, message(subject)) == DRAINING
+                assert await client.publish_stream().failure() == DRAINING
+                refused = "broker_calls_total{code=UNAVAILABLE,method=Publish}"
+                assert await metric(broker, refused) == 1
+                assert not [task for task in (*waiting, batch) if task.done()]
+                other.execute("ROLLBACK")
+            streamed = await stream.receive()
+            assert streamed is not None
+            ids = [*streamed.ids, *(await batch).ids, *await asyncio.gather(*waiting)]
+            assert sorted(ids) == list(range(1, 11))
+            assert await stream.failure() == DRAINING
+        assert await asyncio.to_thread(broker.wait) == 0
+        broker.restart()
+        async with wire(broker.address) as client:
+            assert await client.publish(subject) == 11
+            assert await client.subscribe(subject, after_id=0).ids_until(11) == list(range(1, 12))
 
 
 async def hold_open(client: Wire, broker: BrokerProcess) -> None:
