@@ -36,6 +36,7 @@ lint: $(UV) proto ## style, types, layers, and that generated code is up to date
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+	$(RUN) mypy proxy/drain.py tests/e2e
 	$(RUN) lint-imports
 	git diff --exit-code -- broker/api
 	@new=$$(git ls-files --others --exclude-standard -- broker/api); \
