@@ -17,21 +17,14 @@ from tests.support.brokers import Kind, metric
 from tests.support.wire import message, wire
 
 WRONG = {
-    "listen": ["", "50051", "host", "127.0.0.1:70000", ":50051"],
-    "http": ["nowhere", "1.2.3.4:x"],
-    "store": ["postgres", "", "Memory"],
-    "memory-limit": ["0", "-1", "1.5Gi", "64MiB", "lots"],
-    "max-body": ["0", "1Ti", "128Mi"],  # the last is larger than the queue
-    "max-expiration": ["0", "-5", "2147483648", "1h"],
-    "max-queue-messages": ["0", "1k", "-1"],
-    "max-queue-bytes": ["0", "x"],
-    "max-subscriptions": ["0", "many"],
-    "subscription-queue-bytes": ["0", "-1Mi"],
-    "delivery-queue-bytes": ["0"],
-    "cache-bytes": ["-1", "x"],
-    "drain-timeout": ["-1", "soon", "nan", "3601"],
-    "log-format": ["xml"],
-    "log-level": ["trace"],
+    "listen": "127.0.0.1:70000",
+    "http": "nowhere",
+    "store": "postgres",
+    "memory-limit": "1.5Gi",
+    "max-body": "128Mi",  # larger than the queue
+    "max-expiration": "2147483648",
+    "drain-timeout": "nan",
+    "log-format": "xml",
 }
 
 
@@ -79,17 +72,18 @@ async def test_every_option_by_the_environment(kind: Kind, tmp_path: Path, subje
 
 @pytest.mark.parametrize("option", WRONG)
 def test_a_wrong_value_ends_with_one_line(option: str) -> None:
-    """One value by the command line, one by the environment; the unit tests have them all."""
-    ended = run(f"--{option}={WRONG[option][-1]}")
+    """The unit tests have every option and more values."""
+    ended = run(f"--{option}={WRONG[option]}")
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1, ended.stderr
     assert f"--{option}" in ended.stderr
-    if option not in ("listen", "http"):
-        variable = "BROKER_" + option.upper().replace("-", "_")
-        ended = run(environment={variable: WRONG[option][0]})
-        assert ended.returncode == 2
-        assert ended.stderr.count("\n") == 1, ended.stderr
-        assert variable in ended.stderr
+
+
+def test_a_wrong_value_in_the_environment_ends_with_one_line() -> None:
+    ended = run(environment={"BROKER_STORE": "postgres"})
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert "BROKER_STORE" in ended.stderr
 
 
 @pytest.mark.parametrize("option", ["listen", "http"])
