@@ -31,6 +31,8 @@ def options(arguments: list[str]) -> argparse.Namespace:
 
 def main(arguments: list[str]) -> int:
     chosen = options(arguments)
+    if chosen.data is not None and not Path(chosen.data).is_dir():
+        raise BenchError(f"--data {chosen.data}: there is no such directory")
     selected = [case for case in cases.CASES if not chosen.cases or case.name in chosen.cases]
     rounds: dict[str, list[dict[str, Any]]] = {case.name: [] for case in selected}
     for number in range(1, chosen.rounds + 1):

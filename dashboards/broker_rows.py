@@ -150,7 +150,7 @@ STORE = Row(
             "bytes",
             (
                 Query(gauge("sum by (pod)", "broker_store_bytes"), "{{pod}}"),
-                Query(gauge("sum by (pod)", "broker_store_limit_bytes"), "limit of {{pod}}"),
+                Query(f"{gauge('sum by (pod)', 'broker_store_limit_bytes')} > 0", "limit of {{pod}}"),
             ),
         ),
         Panel(
