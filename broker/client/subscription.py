@@ -16,8 +16,6 @@ from broker.client.messages import EARLIEST, LATEST, Message, Start, after_id, f
 
 logger = logging.getLogger(__name__)
 
-_IMPOSSIBLE_ID = 2**63 - 1
-
 OnReconnect = Callable[[BrokerError], object]
 """Called with the error that ended the connection, when the subscription stands again."""
 
@@ -49,8 +47,8 @@ class Subscription:
       not yet come to our last id: a warning is logged, and the subscription goes on from the earliest message. It
       cannot be noticed once the new server has more messages than the old one had.
 
-    A subscription from LATEST asks first for the last id of the subject, and, should the connection be lost before a
-    message came, goes on after that id: "from now on" means from then on, also across a reconnect.
+    A subscription from LATEST is told the last id of the subject as it opens, and, should the connection be lost before
+    a message came, goes on after that id: "from now on" means from then on, also across a reconnect.
     """
 
     def __init__(self, channel: Channel, subject: str, start: Start, on_reconnect: OnReconnect | None) -> None:
@@ -134,12 +132,10 @@ class Subscription:
 
     async def _next_frame(self, call: _Call) -> None:
         """Wait for one frame, or for the end of the call."""
-        if self._reading is None:
-            self._reading = asyncio.create_task(_read(call, self._channel.target))
-            self._reading.add_done_callback(_retrieve)
+        reading = self._reading or self._read_on(call)
         try:
             # Shielded: a timeout of the caller must not cancel the call, only this waiting for it.
-            frame = await asyncio.shield(self._reading)
+            frame = await asyncio.shield(reading)
         except BrokerError as error:
             self._lost = error
             self._hang_up()
@@ -149,7 +145,14 @@ class Subscription:
         else:
             self._reading = None
             self._backoff.reset()
+            if self._position == LATEST and frame.HasField("position"):
+                self._position = after_id(frame.position)
             self._frame = iter(frame.messages)
+
+    def _read_on(self, call: _Call) -> asyncio.Task[broker_pb2.MessageBatch]:
+        self._reading = asyncio.create_task(_read(call, self._channel.target))
+        self._reading.add_done_callback(_retrieve)
+        return self._reading
 
     async def _open_first(self) -> None:
         """Open it, waiting for a server that is away as long as any other call would."""
@@ -202,31 +205,12 @@ class Subscription:
         Raises:
             BrokerError: it does not, or not within `limit` seconds.
         """
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + limit
-        resume = start = self._position
-        if start == LATEST:
-            resume = after_id(await self._subject_end(limit))
-        call = await self._dial(start, deadline - clock())
+        call = await self._dial(self._position, limit)
         if self._closed():  # by another task, meanwhile
             call.cancel()
             return
-        self._call, self._position = call, resume
-
-    async def _subject_end(self, limit: float) -> int:
-        """Return the last id of the subject, so that "from now on" survives a reconnect before the first message.
-
-        No call asks for it, but the refusal of an impossible start says it.
-        """
-        try:
-            call = await self._dial(after_id(_IMPOSSIBLE_ID), limit)
-        except BrokerError as error:
-            last_id = error.metadata.get("last_id", "")
-            if error.reason == "START_BEYOND_END" and last_id.isdecimal():
-                return int(last_id)
-            raise
-        call.cancel()
-        return _IMPOSSIBLE_ID
+        self._call = call
+        self._read_on(call)  # the first frame may tell a position, which must be known should the call be lost
 
     async def _dial(self, start: Start, limit: float) -> _Call:
         request = subscribe_request(self._subject, start)

@@ -59,15 +59,17 @@ class CatchUp:
         """Begin, or begin again after the subscriber became writable."""
         self._spawn(self._run(subscription))
 
-    def tell_position(self, subscription: Subscription) -> None:
-        """Tell a subscription from now on where that is, so that its client can resume before a message came."""
-        if subscription.framing.position is None:
-            return
+    def open_live(self, subscription: Subscription) -> None:
+        """Open a subscription from now on, telling it where that is: its client can resume before a message came."""
+        frame = subscription.framing.position
         head = self._hub.head(subscription.subject)
-        if head:
-            self._outlet.send([subscription.framing.position(head)], [subscription.token])
-        else:
-            self._spawn(self._find_position(subscription, subscription.framing.position))
+        if frame is None or head:
+            self._outlet.open([subscription.token])
+        if frame is not None:
+            if head:
+                self._outlet.send([frame(head)], [subscription.token])
+            else:
+                self._spawn(self._open_at_head(subscription, frame))
 
     async def stop(self) -> None:
         """End all tasks."""
@@ -81,16 +83,19 @@ class CatchUp:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _find_position(self, subscription: Subscription, frame: Callable[[int], bytes]) -> None:
+    async def _open_at_head(self, subscription: Subscription, frame: Callable[[int], bytes]) -> None:
+        frames = []
         try:
             head = await self._head(subscription.subject)
+            # It may be of a commit that the live flow has yet to bring: to resume after it would miss that one.
+            await self._settled()
+            if not self._hub.head(subscription.subject):
+                frames = [frame(head)]
         except Refused as error:
             log.warning("a new subscriber is not told its position: %s", error.message)
-            return
-        # The head may be of a commit that the live flow has yet to bring: to resume after it would miss that one.
-        await self._settled()
-        if subscription.state is State.LIVE and not self._hub.head(subscription.subject):
-            self._outlet.send([frame(head)], [subscription.token])
+        if subscription.state is not State.ENDED:
+            self._outlet.open([subscription.token])
+            self._outlet.send(frames, [subscription.token])
 
     async def _head(self, subject: str) -> int:
         async with self._reads:

@@ -99,8 +99,7 @@ class Engine:
         if start == LATEST:
             subscription.opened = True
             self._hub.join(subscription, State.LIVE)
-            self._outlet.open([token])
-            self._catchup.tell_position(subscription)
+            self._catchup.open_live(subscription)
         else:
             self._catch_up(subscription)
 

@@ -287,6 +287,7 @@ class GrpcioDoor:
                 announced = True
                 await context.send_initial_metadata(())
             if stream.queue:
+                announced = True  # the first frame brings the metadata with it
                 frame = _next_frame(stream)
                 await context.write(frame)
                 stream.bytes -= len(frame)
