@@ -9,7 +9,7 @@ from tests.support.brokers import Kind, eventually, metric, resident
 from tests.support.wire import HOUR, SMALL_WINDOW, message, wire
 
 BODY = bytes(4000)
-FRAMES, FRAME = 150, 10  # 6 MB, 90 times the queue
+FRAMES, FRAME = 100, 10  # 4 MB, 60 times the queue
 
 
 @pytest.mark.parametrize("cache", ["0", "1Mi"], ids=["without-cache", "with-cache"])
