@@ -43,6 +43,8 @@ class Subscriber:
             messages = broker_pb2.MessageBatch.FromString(message).messages
         else:
             messages = [broker_pb2.Message.FromString(message)]
+        if not messages:
+            return  # the frame that tells a position
         first, last, count = messages[0].id, messages[-1].id, len(messages)
         if last - first + 1 != count or (self.last_id and first != self.last_id + 1):
             self.gaps += 1
