@@ -122,6 +122,10 @@ class Subscription:
         if call is not None:
             call.cancel()
 
+    def _cancel(self, call: _Call) -> None:
+        self._reading = None
+        call.cancel()
+
     async def _ensure_standing(self) -> _Call | None:
         """Return the call, opened if need be; None when the subscription was closed."""
         if self._closed():
@@ -207,10 +211,9 @@ class Subscription:
         """
         call = await self._dial(self._position, limit)
         if self._closed():  # by another task, meanwhile
-            call.cancel()
+            self._cancel(call)
             return
         self._call = call
-        self._read_on(call)  # the first frame may tell a position, which must be known should the call be lost
 
     async def _dial(self, start: Start, limit: float) -> _Call:
         request = subscribe_request(self._subject, start)
@@ -219,14 +222,19 @@ class Subscription:
         try:
             async with asyncio.timeout(limit):
                 await call.initial_metadata()
-                if call.done():  # refused: grpc then gives empty metadata and keeps the error for the first read
-                    await _read(call, self._channel.target)
+                # A refused call gives empty metadata and keeps its error for the first read. And from now on, the
+                # first frame tells where that is: until it is here, a lost connection could not be made good.
+                if start == LATEST or call.done():
+                    await asyncio.shield(self._read_on(call))
+        except BrokerError:
+            self._reading = None
+            raise
         except TimeoutError:
-            call.cancel()
+            self._cancel(call)
             message, code = self._channel.no_connection(limit), grpc.StatusCode.DEADLINE_EXCEEDED
             raise Unavailable("NOT_CONNECTED", message, code=code, retriable=True) from None
         except asyncio.CancelledError:
-            call.cancel()
+            self._cancel(call)
             if not self._hung_up_by_close():
                 raise
             raise Unavailable("SUBSCRIPTION_CLOSED", "the subscription was closed") from None

@@ -57,7 +57,7 @@ class CatchUp:
 
     def start(self, subscription: Subscription) -> None:
         """Begin, or begin again after the subscriber became writable."""
-        self._spawn(self._run(subscription))
+        self._spawn(subscription, self._bring_up(subscription))
 
     def open_live(self, subscription: Subscription) -> None:
         """Open a subscription from now on, telling it where that is: its client can resume before a message came."""
@@ -69,7 +69,7 @@ class CatchUp:
             if head:
                 self._outlet.send([frame(head)], [subscription.token])
             else:
-                self._spawn(self._open_at_head(subscription, frame))
+                self._spawn(subscription, self._open_at_head(subscription, frame))
 
     async def stop(self) -> None:
         """End all tasks."""
@@ -78,33 +78,33 @@ class CatchUp:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+    def _spawn(self, subscription: Subscription, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(self._guarded(subscription, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _open_at_head(self, subscription: Subscription, frame: Callable[[int], bytes]) -> None:
-        frames = []
         try:
             head = await self._head(subscription.subject)
-            # It may be of a commit that the live flow has yet to bring: to resume after it would miss that one.
-            await self._settled()
-            if not self._hub.head(subscription.subject):
-                frames = [frame(head)]
         except Refused as error:
-            log.warning("a new subscriber is not told its position: %s", error.message)
+            self._ended(subscription, error)
+            return
+        # It may be of a commit that the live flow has yet to bring: to resume after it would miss that one.
+        await self._settled()
         if subscription.state is not State.ENDED:
             self._outlet.open([subscription.token])
-            self._outlet.send(frames, [subscription.token])
+            # Unless that commit, or another, has come meanwhile: then its messages tell where the subscriber is.
+            if not self._hub.head(subscription.subject):
+                self._outlet.send([frame(head)], [subscription.token])
 
     async def _head(self, subject: str) -> int:
         async with self._reads:
             with self._heads_seconds.time():
                 return (await self._store.heads([subject]))[subject]
 
-    async def _run(self, subscription: Subscription) -> None:
+    async def _guarded(self, subscription: Subscription, work: Coroutine[None, None, None]) -> None:
         try:
-            await self._bring_up(subscription)
+            await work
         except Exception:
             # It must not stand still in silence: its client resumes with another call.
             log.exception("a subscription failed in a way it should not")

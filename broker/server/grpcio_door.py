@@ -283,9 +283,6 @@ class GrpcioDoor:
         """Write what is queued until the stream's end has been asked for and nothing is left to write."""
         announced = False
         while True:
-            if stream.opened and not announced:
-                announced = True
-                await context.send_initial_metadata(())
             if stream.queue:
                 announced = True  # the first frame brings the metadata with it
                 frame = _next_frame(stream)
@@ -299,6 +296,9 @@ class GrpcioDoor:
                     stream.full = False
                     self._writable.append(token)
                     self._schedule()
+            elif stream.opened and not announced:
+                announced = True
+                await context.send_initial_metadata(())
             elif stream.ending is not None:
                 return
             else:
