@@ -59,6 +59,11 @@ class Engine:
         runs = (self._writer.run(), self._fetcher.run(), self.janitor.run())
         self._tasks = [asyncio.create_task(run) for run in runs]
 
+    async def failure(self) -> None:
+        """Wait until one of the engine's tasks fails, which none ever should, and raise its error."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        done.pop().result()
+
     async def stop(self) -> None:
         """End the tasks; what was submitted and not yet committed has no outcome."""
         await self._catchup.stop()

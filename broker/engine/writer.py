@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ log = logging.getLogger(__name__)
 MAX_FLUSH_MESSAGES = 10_000
 MAX_FLUSH_BYTES = 16 << 20
 """One commit holds no more, so that no publisher waits long behind a heap that others made."""
+
+LOG_INTERVAL = 5.0
+"""Seconds between two lines about a store that refuses commits."""
 
 Outcome = int | Refused
 """The id that a message got, or why it got none."""
@@ -61,6 +65,7 @@ class Writer:
         self._messages = 0
         self._bytes = 0
         self._last_time = 0
+        self._log_after = 0.0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -183,7 +188,11 @@ class Writer:
 
     def _failed(self, error: Refused) -> None:
         self._metrics.store_errors.labels("append", error.reason).inc()
-        log.warning("the store refused a commit: %s", error.message)
+        # Under load this comes a hundred times a second; the counter has them all.
+        now = time.monotonic()
+        if now >= self._log_after:
+            self._log_after = now + LOG_INTERVAL
+            log.warning("the store refused a commit: %s", error.message)
 
 
 def _queue_full(what: str, limit: int) -> LimitReached:

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import grpc
 
 from broker.server.addresses import check_free
 from broker.server.door import Answer, Arrivals, Call, Ending, Handler, Route
+from broker.server.grpcio_stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,6 @@ MAX_FRAMES = 4096
 """Frames in one subscription's queue, whatever their size."""
 MAX_UNANSWERED = 16
 """Frames of a dialogue that may wait for their answer; the client is held back by HTTP/2 flow control."""
-JOIN_BYTES = 512 << 10
-"""Joinable frames are written together up to this size."""
 
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -42,25 +40,6 @@ class DoorLimits:
     """What may wait for all subscribers together; beyond it those who have something waiting get no more."""
 
 
-class _Stream:
-    """A subscription or dialogue: what waits to be written, and how it shall end."""
-
-    __slots__ = ("bytes", "ending", "full", "joinable", "opened", "queue", "resume_at", "room", "unanswered", "wake")
-
-    def __init__(self, joinable: bool) -> None:
-        self.joinable = joinable
-        self.queue: deque[bytes] = deque()
-        self.bytes = 0
-        self.full = False
-        self.resume_at = 0
-        self.opened = False
-        self.ending: Ending | None = None
-        self.wake = asyncio.Event()
-        self.unanswered = 0
-        self.room = asyncio.Event()
-        self.room.set()
-
-
 class GrpcioDoor:
     """Serves routes on grpc.aio. See `broker.server.door` for what its methods promise."""
 
@@ -73,8 +52,8 @@ class GrpcioDoor:
         self._handle: Handler | None = None
         self._loop = asyncio.get_running_loop()
         self._unary: dict[int, asyncio.Future[bytes | Ending]] = {}
-        self._subscriptions: dict[int, _Stream] = {}
-        self._dialogues: dict[int, _Stream] = {}
+        self._subscriptions: dict[int, Stream] = {}
+        self._dialogues: dict[int, Stream] = {}
         self._queued = 0
         self._scheduled = False
         self._clear()
@@ -154,21 +133,16 @@ class GrpcioDoor:
             else:
                 self._resolve(ending[0], ending)
 
-    def _is_full(self, stream: _Stream) -> bool:
-        if stream.full:
-            return True
-        limits = self._limits
-        if (
-            stream.bytes >= limits.max_stream_queue
+    def _is_full(self, stream: Stream) -> bool:
+        if not stream.full and (
+            stream.bytes >= self._limits.max_stream_queue
             or len(stream.queue) >= MAX_FRAMES
-            or (stream.queue and self._queued >= limits.max_queued)
+            or (stream.queue and self._queued >= self._limits.max_queued)
         ):
-            stream.full = True
-            stream.resume_at = stream.bytes // 2
-            return True
-        return False
+            stream.refuse()
+        return stream.full
 
-    def _stream(self, token: int) -> _Stream | None:
+    def _stream(self, token: int) -> Stream | None:
         return self._subscriptions.get(token) or self._dialogues.get(token)
 
     def _resolve(self, token: int, result: bytes | Ending) -> None:
@@ -238,7 +212,7 @@ class GrpcioDoor:
 
     async def _serve_subscription(self, route: int, joinable: bool, request: bytes, context: Context) -> None:
         token = next(self._tokens)
-        stream = self._subscriptions[token] = _Stream(joinable)
+        stream = self._subscriptions[token] = Stream(joinable)
         self._arrive(route, Call(token, request))
         try:
             with _client_may_leave():
@@ -252,7 +226,7 @@ class GrpcioDoor:
 
     async def _serve_dialogue(self, route: int, requests: AsyncIterator[bytes], context: Context) -> None:
         token = next(self._tokens)
-        stream = self._dialogues[token] = _Stream(joinable=False)
+        stream = self._dialogues[token] = Stream(joinable=False)
         self._arrive(route, Call(token, None))
         reader = asyncio.create_task(self._read(token, stream, requests))
         try:
@@ -266,7 +240,7 @@ class GrpcioDoor:
                 self._lost(token)
         await _abort(context, stream.ending)
 
-    async def _read(self, token: int, stream: _Stream, requests: AsyncIterator[bytes]) -> None:
+    async def _read(self, token: int, stream: Stream, requests: AsyncIterator[bytes]) -> None:
         async for frame in requests:
             self._frames.append((token, frame))
             self._schedule()
@@ -279,13 +253,13 @@ class GrpcioDoor:
         self._frames.append((token, None))
         self._schedule()
 
-    async def _write(self, token: int, stream: _Stream, context: Context) -> None:
+    async def _write(self, token: int, stream: Stream, context: Context) -> None:
         """Write what is queued until the stream's end has been asked for and nothing is left to write."""
         announced = False
         while True:
             if stream.queue:
                 announced = True  # the first frame brings the metadata with it
-                frame = _next_frame(stream)
+                frame = stream.next_frame()
                 await context.write(frame)
                 stream.bytes -= len(frame)
                 self._queued -= len(frame)
@@ -319,18 +293,6 @@ class _Routes(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Method | None":
         return self._methods.get(handler_call_details.method)
-
-
-def _next_frame(stream: _Stream) -> bytes:
-    queue = stream.queue
-    if not stream.joinable or len(queue) == 1:
-        return queue.popleft()
-    parts = [queue.popleft()]
-    size = len(parts[0])
-    while queue and size + len(queue[0]) <= JOIN_BYTES:
-        parts.append(queue.popleft())
-        size += len(parts[-1])
-    return b"".join(parts)
 
 
 async def _abort(context: Context, ending: Ending | None) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
+from broker.engine.engine import Engine
 from broker.errors import StoreInUse, StoreUnavailable
 from broker.server.grpcio_door import GrpcioDoor
 from broker.server.http import HttpServer
@@ -105,7 +106,12 @@ async def _serve(settings: Settings, store: Store, stop: asyncio.Event) -> None:
     gc.freeze()
     log.info("broker ready listen=%s http=%s store=%s door=%s", listen, http.address, store.name, door.name)
 
-    await stop.wait()
+    try:
+        await _stopped_or_failed(stop, service.engine)
+    except BaseException:
+        # Better a new process than one that answers nobody.
+        await door.stop(grace=0)
+        raise
     log.info("draining")
     loop = asyncio.get_running_loop()
     deadline = loop.time() + settings.drain_timeout
@@ -120,6 +126,16 @@ async def _serve(settings: Settings, store: Store, stop: asyncio.Event) -> None:
     beat.cancel()
     http.stop()
     log.info("stopped")
+
+
+async def _stopped_or_failed(stop: asyncio.Event, engine: Engine) -> None:
+    """Wait for the signal to stop; raise the engine's error should it fail before."""
+    waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(engine.failure())]
+    done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    for task in done:
+        task.result()
 
 
 def _stop_signal() -> asyncio.Event:

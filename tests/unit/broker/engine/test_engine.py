@@ -244,6 +244,15 @@ async def test_a_store_that_refuses_and_recovers():
         assert bench.readers.ids(1) == [1]
 
 
+async def test_a_failure_of_the_engine_itself_is_told():
+    async with Bench() as bench:
+        bench.readers.send = None  # what can never be
+        bench.engine.subscribe(1, "a", LATEST, one_each)
+        bench.publish("a", 60)
+        with pytest.raises(TypeError):
+            await bench.engine.failure()
+
+
 async def test_messages_missed_are_counted():
     async with Bench(room=1, limits=Limits(cache_bytes=0)) as bench:
         bench.engine.subscribe(1, "a", LATEST, one_each)
