@@ -13,8 +13,8 @@ from pathlib import Path
 from tests.e2e.clusters import KUBECONFIG, Cluster, NoCluster, choose
 
 ROOT = Path(__file__).parents[2]
-# The operator as a process of the tests first, then installed. One after the other, each a run of its own: two operators
-# must not work at the same time, and the first suite's namespace must be gone before the CRD is.
+# The operator as a process of the tests first, then installed. Each is a run of its own: two operators must not work
+# at the same time, and the first suite's namespace must be gone before the CRD is.
 SUITES = ("tests/integration/operator", "tests/e2e")
 IMAGES = [f"brokercluster/{image}:{version('brokercluster')}" for image in ("broker", "operator", "proxy")]
 
