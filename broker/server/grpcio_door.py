@@ -49,14 +49,12 @@ class GrpcioDoor:
         self._listen = listen
         self._limits = limits
         self._tokens = itertools.count(1)
-        self._handle: Handler | None = None
+        self._handle: Handler = lambda _: None
         self._loop = asyncio.get_running_loop()
         self._unary: dict[int, asyncio.Future[bytes | Ending]] = {}
         self._subscriptions: dict[int, Stream] = {}
         self._dialogues: dict[int, Stream] = {}
         self._queued = 0
-        self._scheduled = False
-        self._clear()
         self._server = grpc.aio.server(
             handlers=[_Routes({route.path: self._method(index, route) for index, route in enumerate(routes)})],
             options=[
@@ -150,29 +148,17 @@ class GrpcioDoor:
         if future is not None and not future.done():
             future.set_result(result)
 
-    # Arrivals are gathered during one turn of the event loop.
-
-    def _clear(self) -> None:
-        self._calls: dict[int, list[Call]] = {}
-        self._frames: list[tuple[int, bytes | None]] = []
-        self._gone: list[int] = []
-        self._writable: list[int] = []
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._hand_over)
-
-    def _hand_over(self) -> None:
-        self._scheduled = False
-        arrivals = Arrivals(list(self._calls.items()), self._frames, self._gone, self._writable)
-        self._clear()
-        if self._handle is not None:
-            self._handle(arrivals)
+    # What arrives is handed over at once: grpc.aio brings one thing in a turn of the event loop, and to wait a turn
+    # for more costs more than it gathers.
 
     def _arrive(self, route: int, call: Call) -> None:
-        self._calls.setdefault(route, []).append(call)
-        self._schedule()
+        self._handle(Arrivals([(route, [call])], [], [], []))
+
+    def _arrive_frame(self, token: int, frame: bytes | None) -> None:
+        self._handle(Arrivals([], [(token, frame)], [], []))
+
+    def _lost(self, token: int) -> None:
+        self._handle(Arrivals([], [], [token], []))
 
     # One coroutine a call.
 
@@ -242,16 +228,14 @@ class GrpcioDoor:
 
     async def _read(self, token: int, stream: Stream, requests: AsyncIterator[bytes]) -> None:
         async for frame in requests:
-            self._frames.append((token, frame))
-            self._schedule()
             stream.unanswered += 1
+            self._arrive_frame(token, frame)
             while stream.unanswered >= MAX_UNANSWERED and stream.ending is None:
                 stream.room.clear()
                 await stream.room.wait()
             if stream.ending is not None:
                 return
-        self._frames.append((token, None))
-        self._schedule()
+        self._arrive_frame(token, None)
 
     async def _write(self, token: int, stream: Stream, context: Context) -> None:
         """Write what is queued until the stream's end has been asked for and nothing is left to write."""
@@ -268,8 +252,7 @@ class GrpcioDoor:
                 stream.room.set()
                 if stream.full and stream.bytes <= stream.resume_at:
                     stream.full = False
-                    self._writable.append(token)
-                    self._schedule()
+                    self._handle(Arrivals([], [], [], [token]))
             elif stream.opened and not announced:
                 announced = True
                 await context.send_initial_metadata(())
@@ -279,10 +262,6 @@ class GrpcioDoor:
                 stream.wake.clear()
                 if not (stream.queue or stream.ending or (stream.opened and not announced)):
                     await stream.wake.wait()
-
-    def _lost(self, token: int) -> None:
-        self._gone.append(token)
-        self._schedule()
 
 
 class _Routes(grpc.GenericRpcHandler):

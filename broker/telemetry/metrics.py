@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-# A `_created` series beside each counter would double what is scraped, and nothing here reads it.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+from broker.telemetry.instruments import Count, Counters, Distribution, Histograms
 
 CALL_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 STORE_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
@@ -22,26 +21,32 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
 
-        def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-            return Counter(f"broker_{name}", text, labels, registry=registry)
+        def counters(name: str, text: str, *labels: str) -> Counters:
+            return Counters(f"broker_{name}", text, labels, registry)
+
+        def counter(name: str, text: str) -> Count:
+            return counters(name, text).labels()
 
         def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
             return Gauge(f"broker_{name}", text, labels, registry=registry)
 
-        def histogram(name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()) -> Histogram:
-            return Histogram(f"broker_{name}", text, labels, buckets=buckets, registry=registry)
+        def histograms(name: str, text: str, bounds: tuple[float, ...], *labels: str) -> Histograms:
+            return Histograms(f"broker_{name}", text, labels, bounds, registry)
+
+        def histogram(name: str, text: str, bounds: tuple[float, ...]) -> Distribution:
+            return histograms(name, text, bounds).labels()
 
         self.info = gauge("info", "1, with what this broker is as labels.", ("version", "store", "door"))
 
-        self.calls = counter("calls", "gRPC calls that ended, by status code.", ("method", "code"))
-        self.call_seconds = histogram(
-            "call_duration_seconds", "From a call (or a frame of a stream) to its answer.", CALL_SECONDS, ("method",)
+        self.calls = counters("calls", "gRPC calls that ended, by status code.", "method", "code")
+        self.call_seconds = histograms(
+            "call_duration_seconds", "From a call (or a frame of a stream) to its answer.", CALL_SECONDS, "method"
         )
         self.received_bytes = counter("received_bytes", "Bytes of request messages.")
         self.sent_bytes = counter("sent_bytes", "Bytes of response messages.")
 
-        self.published = counter("messages_published", "Messages that took an id, by whether they are kept.", ("kind",))
-        self.refused = counter("messages_refused", "Messages that were refused, by reason.", ("reason",))
+        self.published = counters("messages_published", "Messages that took an id, by whether they are kept.", "kind")
+        self.refused = counters("messages_refused", "Messages that were refused, by reason.", "reason")
         self.delivered = counter("messages_delivered", "Messages handed to subscribers' queues.")
         self.missed = counter(
             "messages_missed", "Messages a slow subscriber missed: fire-and-forget, or expired before it read them."
@@ -55,11 +60,11 @@ class Metrics:
         self.queue_messages = gauge("queue_messages", "Messages that wait for the store.")
         self.queue_bytes = gauge("queue_bytes", "Bytes of bodies that wait for the store.")
         self.flush_messages = histogram("flush_messages", "Messages in one commit.", FLUSH_MESSAGES)
-        self.store_seconds = histogram(
-            "store_duration_seconds", "Time of one operation of the store.", STORE_SECONDS, ("operation",)
+        self.store_seconds = histograms(
+            "store_duration_seconds", "Time of one operation of the store.", STORE_SECONDS, "operation"
         )
-        self.store_errors = counter(
-            "store_errors", "Operations of the store that failed, by reason.", ("operation", "reason")
+        self.store_errors = counters(
+            "store_errors", "Operations of the store that failed, by reason.", "operation", "reason"
         )
         self.store_bytes = gauge("store_bytes", "Bytes the store holds.")
         self.store_limit_bytes = gauge("store_limit_bytes", "The bound of broker_store_bytes; 0 where there is none.")

@@ -7,12 +7,23 @@ from decimal import ROUND_CEILING, Decimal
 
 from broker_operator.api import BrokerCluster
 from broker_operator.render import config_map, names, pods
+from broker_operator.render.envoy.names import SERVICE
 from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
 from broker_operator.render.settings import RenderSettings
 
 DEFAULT_WORKERS = 2
 """Envoy would start one worker for each CPU of the node."""
 MAX_WORKERS = 64
+
+_STARTUP_PROBE: Object = {
+    # Through the proxy to a broker: a proxy that knows no healthy broker yet would refuse its first clients. Later a
+    # proxy stays ready without brokers: a quick UNAVAILABLE tells clients more than a Service without endpoints.
+    "grpc": {"port": GRPC_PORT, "service": SERVICE},
+    "periodSeconds": 1,
+    "timeoutSeconds": 2,
+    # For a day: to restart the proxy would not bring a broker.
+    "failureThreshold": 86_400,
+}
 
 
 def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
@@ -40,7 +51,7 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
         ],
         # Envoy ends at once on SIGTERM; the drain comes before.
         lifecycle={"preStop": {"exec": {"command": ["/usr/local/bin/drain", f"--budget={proxy.drain_seconds}"]}}},
-        startupProbe=pods.probe("http-stats", "/ready", periodSeconds=1, timeoutSeconds=2, failureThreshold=60),
+        startupProbe=_STARTUP_PROBE,
         readinessProbe=pods.probe("http-stats", "/ready", periodSeconds=2, timeoutSeconds=2, failureThreshold=2),
         # Not /ready: a proxy that drains is alive.
         livenessProbe={"tcpSocket": {"port": "http-stats"}, "periodSeconds": 10, "failureThreshold": 3},
