@@ -9,9 +9,10 @@ from broker.engine.fetcher import Fetcher, Found, Lookup
 from broker.engine.hub import Hub
 from broker.engine.janitor import Janitor
 from broker.engine.outlet import Encoder, Framing, Outlet
+from broker.engine.publication import Publication
 from broker.engine.rules import Limits, Rules
 from broker.engine.subscription import LATEST, Start, State, Subscription
-from broker.engine.writer import Publication, Writer
+from broker.engine.writer import Writer
 from broker.errors import LimitReached, Refused
 from broker.store.clock import Clock, wall_clock
 from broker.store.contract import Store

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from broker.api.broker_pb2 import PublishBatchRequest, PublishBatchResponse, PublishError, PublishRequest
 from broker.engine.engine import Engine
-from broker.engine.writer import Outcome, Publication
+from broker.engine.publication import Outcome, Publication
 from broker.errors import Refused
 from broker.server.calls import CallMetrics
 from broker.server.door import Answer, Call, Door, Ending

@@ -50,7 +50,7 @@ class StoreUsage(NamedTuple):
     """How full a store is."""
 
     bytes: int
-    """What counts against the limit: bodies and overheads (memory), pages in use (sqlite)."""
+    """What counts against the limit: bodies and overheads (memory), pages in use (sqlite), files (postgres)."""
     limit: int | None
     """The bound of `bytes`, where there is one."""
 
@@ -62,8 +62,8 @@ Batch = Mapping[str, Sequence[NewMessage]]
 class Store(Protocol):
     """A place for messages.
 
-    Every method but `open` may raise StoreUnavailable (nothing was changed). One task at a time calls `append`;
-    the other methods may run beside it and beside each other.
+    Every method but `open` may raise StoreUnavailable (nothing was changed). At most `writers` tasks at a time call
+    `append`, and no two of them with the same subject; the other methods may run beside them and beside each other.
     """
 
     @property
@@ -78,6 +78,10 @@ class Store(Protocol):
     def shared(self) -> bool:
         """Whether several replicas may use the same store."""
 
+    @property
+    def writers(self) -> int:
+        """How many appends at a time serve it best; each subject belongs to one writer."""
+
     async def open(self) -> None:
         """Make ready for use.
 
@@ -91,7 +95,8 @@ class Store(Protocol):
     async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
         """Commit a batch: for each subject all of its messages or none.
 
-        `published_at` never falls from one call to the next: `before` relies on it.
+        `published_at` never falls from one call to the next with the same subject: `before` relies on it. Where
+        replicas share the store and their clocks differ, the store keeps the latest time the subject has had.
 
         Returns:
             For each subject the last id *before* the batch (so its messages have the ids after that, in their

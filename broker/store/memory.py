@@ -51,6 +51,7 @@ class MemoryStore:
     name = "memory"
     durable = False
     shared = False
+    writers = 1
 
     def __init__(self, limit_bytes: int = DEFAULT_LIMIT, clock: Clock = wall_clock) -> None:
         self._limit = limit_bytes

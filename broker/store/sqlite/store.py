@@ -30,6 +30,7 @@ class SqliteStore:
     name = "sqlite"
     durable = True
     shared = False
+    writers = 1
 
     def __init__(self, path: str | Path, clock: Clock = wall_clock, max_bytes: int | None = None) -> None:
         self._path = Path(path)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from broker.engine.engine import Engine
 from broker.engine.fetcher import Lookup
 from broker.engine.outlet import Framing
+from broker.engine.publication import Publication
 from broker.engine.rules import Limits
 from broker.engine.subscription import EARLIEST, LATEST, Start
-from broker.engine.writer import Publication
 from broker.errors import InvalidRequest, LimitReached, Refused, StoreFull, StoreUnavailable
 from broker.store.contract import NEVER_STORED, NewMessage
 from broker.store.memory import MemoryStore

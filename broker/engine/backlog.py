@@ -1,0 +1,40 @@
+"""What waits for the store, bounded in messages and bytes."""
+
+from broker.engine.rules import Limits
+from broker.errors import LimitReached
+from broker.telemetry.metrics import Metrics
+
+
+class Backlog:
+    """Counts what all writers together have not committed yet."""
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self._max_messages = limits.max_queue_messages
+        self._max_bytes = limits.max_queue_bytes
+        self._messages = 0
+        self._bytes = 0
+        metrics.sampled(metrics.queue_messages, lambda: self._messages)
+        metrics.sampled(metrics.queue_bytes, lambda: self._bytes)
+
+    def take(self, messages: int, size: int) -> None:
+        """Count messages that begin to wait; `size` is that of their bodies, in bytes. Where nothing waits, any may.
+
+        Raises:
+            LimitReached: PUBLISH_QUEUE_FULL; nothing was counted.
+        """
+        if self._messages and self._messages + messages > self._max_messages:
+            raise _full("messages", self._max_messages)
+        if self._messages and self._bytes + size > self._max_bytes:
+            raise _full("bytes", self._max_bytes)
+        self._messages += messages
+        self._bytes += size
+
+    def release(self, messages: int, size: int) -> None:
+        """Count messages that wait no longer."""
+        self._messages -= messages
+        self._bytes -= size
+
+
+def _full(what: str, limit: int) -> LimitReached:
+    text = f"more than {limit} {what} wait for the store: try again later, or publish more slowly"
+    return LimitReached("PUBLISH_QUEUE_FULL", text, {"limit": f"max-queue-{what}", "value": str(limit)})
