@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 from broker.engine.engine import Engine
 from broker.errors import StoreInUse, StoreUnavailable
@@ -38,6 +39,11 @@ def make_store(settings: Settings) -> Store:
         from broker.store.memory import MemoryStore
 
         return MemoryStore(settings.memory_limit)
+    if settings.store == "postgres":
+        from broker.store.postgres import PostgresStore
+
+        password_file = Path(settings.postgres_password_file) if settings.postgres_password_file else None
+        return PostgresStore(settings.postgres_dsn, password_file, settings.postgres_pool)
     from broker.store.sqlite import SqliteStore
 
     return SqliteStore(settings.sqlite_path, max_bytes=settings.sqlite_limit or None)
@@ -93,13 +99,13 @@ async def _serve(settings: Settings, store: Store, stop: asyncio.Event) -> None:
         janitor = service.engine.janitor
         if janitor.away_for() > STORE_GRACE:
             return f"the store has been away for {janitor.away_for():.0f} s: {janitor.trouble}"
-        return "" if service.health.serving else "draining"
+        return "draining" if service.draining else ""
 
     http = HttpServer(settings.http, metrics.registry, why_not_ready)
     listen = await door.start(service.handle)
     service.start()
     http.start()
-    beat = asyncio.create_task(http.beat())
+    background = [asyncio.create_task(http.beat()), asyncio.create_task(_follow_store(service))]
     metrics.info.labels(version("brokercluster"), store.name, door.name).set(1)
     # What exists now stays: the garbage collector need not look at it again and again.
     gc.collect()
@@ -123,7 +129,8 @@ async def _serve(settings: Settings, store: Store, stop: asyncio.Event) -> None:
     # One timeout for both: whoever stops this process counts on it.
     await door.stop(grace=max(0.0, deadline - loop.time()))
     await service.engine.stop()
-    beat.cancel()
+    for task in background:
+        task.cancel()
     http.stop()
     log.info("stopped")
 
@@ -136,6 +143,13 @@ async def _stopped_or_failed(stop: asyncio.Event, engine: Engine) -> None:
         task.cancel()
     for task in done:
         task.result()
+
+
+async def _follow_store(service: Service) -> None:
+    """Let gRPC health say what /readyz says of the store, until cancelled."""
+    while True:
+        service.store_is_away(service.engine.janitor.away_for() > STORE_GRACE)
+        await asyncio.sleep(1.0)
 
 
 def _stop_signal() -> asyncio.Event:

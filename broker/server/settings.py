@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from broker.engine.rules import Limits
@@ -25,6 +25,9 @@ class Settings:
     store: str
     sqlite_path: str
     sqlite_limit: int
+    postgres_dsn: str = field(repr=False)
+    postgres_password_file: str
+    postgres_pool: int
     memory_limit: int
     drain_timeout: float
     log_format: str
@@ -69,6 +72,13 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _pool(text: str) -> int:
+    size = _count(text)
+    if size < 2:
+        raise ValueError(f"{text!r} is too small: at least 1 connection writes, and 1 reads")
+    return size
+
+
 def _expiration(text: str) -> int:
     seconds = _count(text)
     if seconds > 2**31 - 1:
@@ -93,6 +103,14 @@ def _address(text: str) -> str:
     return text.strip()
 
 
+def _dsn(text: str) -> str:
+    if text:
+        from broker.store.postgres.address import describe
+
+        describe(text)
+    return text
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -105,9 +123,23 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 OPTIONS = [
     _Option("listen", _address, "0.0.0.0:50051", "HOST:PORT for gRPC; port 0 picks a free one"),
     _Option("http", _address, "0.0.0.0:8080", "HOST:PORT for /metrics, /livez and /readyz; port 0 picks a free one"),
-    _Option("store", _one_of("memory", "sqlite"), "sqlite", "where messages are kept: memory (lost at exit) or sqlite"),
+    _Option(
+        "store",
+        _one_of("memory", "sqlite", "postgres"),
+        "sqlite",
+        "where messages are kept: memory (lost at exit), sqlite (one broker) or postgres (any number of brokers)",
+    ),
     _Option("sqlite-path", str, "broker.db", "the database file of --store sqlite; created when it does not exist"),
     _Option("sqlite-limit", _size, "0", "bytes the database file may take; 0 leaves it to the disk"),
+    _Option(
+        "postgres-dsn",
+        _dsn,
+        "",
+        "the database of --store postgres, postgresql://USER:PASSWORD@HOST:PORT/DATABASE; "
+        "better in the environment, because other users see command lines",
+    ),
+    _Option("postgres-password-file", str, "", "a file with the password, read anew for each connection"),
+    _Option("postgres-pool", _pool, "8", "connections to PostgreSQL at most, 2 or more; up to 4 of them write"),
     _Option("memory-limit", _positive_size, "256Mi", "bytes --store memory holds; then publishes are refused"),
     _Option("max-body", _positive_size, "1Mi", "bytes of the largest message body"),
     _Option("max-expiration", _expiration, "604800", "seconds of the longest expiration"),
@@ -141,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{option.flag}",
             metavar=option.flag.rpartition("-")[2].upper(),
-            help=f"{option.text} (default {option.default}; {option.variable})",
+            help=f"{option.text} (default {option.default or 'none'}; {option.variable})",
         )
     return parser
 
@@ -176,6 +208,8 @@ def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> 
 
     if size("max_body") > size("max_queue_bytes"):
         parser.error("--max-body is larger than --max-queue-bytes: such a message could never be published")
+    if values["store"] == "postgres" and not values["postgres_dsn"]:
+        parser.error("--store=postgres needs BROKER_POSTGRES_DSN (or --postgres-dsn), the URI of its database")
     limits = Limits(
         max_body=size("max_body"),
         max_expiration=size("max_expiration"),
@@ -196,6 +230,9 @@ def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> 
         store=str(values["store"]),
         sqlite_path=str(values["sqlite_path"]),
         sqlite_limit=size("sqlite_limit"),
+        postgres_dsn=str(values["postgres_dsn"]),
+        postgres_password_file=str(values["postgres_password_file"]),
+        postgres_pool=size("postgres_pool"),
         memory_limit=size("memory_limit"),
         drain_timeout=float(str(values["drain_timeout"])),
         log_format=str(values["log_format"]),

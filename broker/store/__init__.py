@@ -15,6 +15,7 @@ from broker.store.contract import (
 from broker.store.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from broker.store.postgres import PostgresStore
     from broker.store.sqlite import SqliteStore
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "MemoryStore",
     "NewMessage",
     "Page",
+    "PostgresStore",
     "SqliteStore",
     "Store",
     "StoreUsage",
@@ -33,7 +35,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a store's library when that store is asked for: a memory broker needs no SQLite."""
+    """Import a store's library when that store is asked for: a memory broker needs no database's."""
+    if name == "PostgresStore":
+        from broker.store.postgres import PostgresStore
+
+        return PostgresStore
     if name == "SqliteStore":
         from broker.store.sqlite import SqliteStore
 

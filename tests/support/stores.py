@@ -2,16 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from broker.store import Clock, MemoryStore, SqliteStore, Store
+from broker.store import Clock, MemoryStore, PostgresStore, SqliteStore, Store
+from tests.support.postgres import shared_server
 
 Make = Callable[[Path, Clock], Store]
 
 MAKERS: dict[str, Make] = {
     "memory": lambda _, clock: MemoryStore(64 * 1024 * 1024, clock),
+    "postgres": lambda directory, clock: PostgresStore(_database_of(directory), clock=clock),
     "sqlite": lambda directory, clock: SqliteStore(directory / "broker.db", clock),
 }
+
+
+@cache
+def _database_of(directory: Path) -> str:
+    """Return the DSN of a database of this directory's own."""
+    return shared_server().new_database()
 
 
 class FakeClock:
@@ -45,3 +54,8 @@ class StoreCase:
         """End the store and start a new one on the same data."""
         await self.store.close()
         return await self.open()
+
+    def give_back(self) -> None:
+        """Do now what a database server does by itself in time: free the space of deleted messages."""
+        if isinstance(self.store, PostgresStore):
+            shared_server().sql("VACUUM broker.messages", _database_of(self.directory).rpartition("/")[2])

@@ -123,6 +123,7 @@ async def test_usage_grows_with_what_is_stored_and_falls_with_what_expires(case:
     full = (await case.store.usage()).bytes
     case.clock.advance(1)
     await case.store.expire(100)
+    case.give_back()
     assert full >= empty + 100_000
     assert (await case.store.usage()).bytes < full - 90_000
 

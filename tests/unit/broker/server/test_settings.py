@@ -24,6 +24,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_defaults():
         ("listen", "50051"), ("listen", "host:70000"), ("http", ":80"), ("store", "redis"), ("max-body", "1MB"),
         ("max-body", "0"), ("max-body", "-1"), ("max-expiration", "1.5"), ("max-expiration", "3000000000"),
         ("max-queue-messages", "many"), ("drain-timeout", "-1"), ("drain-timeout", "nan"), ("log-level", "loud"),
+        ("postgres-pool", "1"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_ends_with_one_line_that_names_it(flag, value, capsys):
@@ -55,4 +56,27 @@ def test_help_explains_every_option_with_default_and_variable(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for option in OPTIONS:
         assert f"--{option.flag}" in text
-        assert f"(default {option.default}; {option.variable})" in text
+        assert f"(default {option.default or 'none'}; {option.variable})" in text
+
+
+def test_a_mistyped_dsn_is_refused_without_showing_it(capsys):
+    for arguments, environment in (
+        (["--postgres-dsn=postgresql://me:sec/ret@host/db"], {}),
+        ([], {"BROKER_POSTGRES_DSN": "host=localhost password=secret"}),
+    ):
+        with pytest.raises(SystemExit) as exited:
+            parse_settings(["--store=postgres", *arguments], environment)
+        assert exited.value.code == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "postgresql://USER:PASSWORD@HOST:PORT/DATABASE" in error
+        assert "sec" not in error
+
+
+def test_postgres_needs_a_dsn_and_keeps_it_to_itself(capsys):
+    with pytest.raises(SystemExit):
+        parse_settings(["--store=postgres"], {})
+    assert "BROKER_POSTGRES_DSN" in capsys.readouterr().err
+    settings = parse_settings(["--store=postgres"], {"BROKER_POSTGRES_DSN": "postgresql://me:secret@host/db"})
+    assert settings.postgres_dsn == "postgresql://me:secret@host/db"
+    assert "secret" not in repr(settings)

@@ -1,0 +1,41 @@
+"""Where the database is, said without the password."""
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+SHAPE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+
+_HOST = re.compile(r"([\w.%-]*|\[[0-9A-Fa-f:.%\w]+\])(:\d{1,5})?")
+
+
+def describe(dsn: str) -> str:
+    """Return host, port and database of a DSN, for people.
+
+    Raises:
+        ValueError: it is no PostgreSQL URI. The message quotes nothing of it, because a mistyped one may show the
+            password anywhere.
+    """
+    try:
+        parts = urlsplit(dsn)
+    except ValueError:
+        raise _malformed() from None
+    hosts = parts.netloc.rpartition("@")[2]
+    database = parts.path.removeprefix("/")
+    if (
+        parts.scheme not in ("postgresql", "postgres")
+        or parts.fragment
+        or "@" in parts.path + parts.query
+        or not all(_HOST.fullmatch(host) for host in hosts.split(","))
+    ):
+        raise _malformed()
+    query = parse_qs(parts.query)
+    hosts = hosts or ",".join(query.get("host", ["the default host"]))
+    database = database or query.get("dbname", query.get("database", ["the default database"]))[-1]
+    return f"{hosts}/{database}"
+
+
+def _malformed() -> ValueError:
+    return ValueError(
+        f"this is not a PostgreSQL URI: write {SHAPE} and percent-encode special characters of user and password"
+        " (@ is %40, / is %2F, # is %23)"
+    )

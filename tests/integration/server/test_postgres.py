@@ -1,0 +1,99 @@
+"""A broker process on PostgreSQL: what its clients, its probes and its log say while the database comes and goes."""
+
+import asyncio
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import timedelta
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from broker.client import EARLIEST, Unavailable, connect
+from tests.support.broker import BrokerProcess
+from tests.support.postgres import PostgresServer, new_server, shared_server
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    server = new_server()
+    yield server
+    server.remove()
+
+
+def on(dsn: str) -> BrokerProcess:
+    return BrokerProcess("--store=postgres", environment={"BROKER_POSTGRES_DSN": dsn})
+
+
+def ready(broker: BrokerProcess) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{broker.http}/readyz") as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+async def health(broker: BrokerProcess) -> int:
+    async with grpc.aio.insecure_channel(broker.address) as channel:
+        response = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        return int(response.status)
+
+
+async def test_messages_survive_the_broker() -> None:
+    dsn = shared_server().new_database()
+    with on(dsn) as process:
+        async with connect(process.address) as broker:
+            ids = [await broker.publish("orders", b"%d" % number, expires=HOUR) for number in range(5)]
+        process.kill()
+    with on(dsn) as process:
+        async with connect(process.address) as broker:
+            async with broker.subscribe("orders", start=EARLIEST) as subscription:
+                assert [(await anext(subscription)).id for _ in ids] == ids == [1, 2, 3, 4, 5]
+            assert await broker.publish("orders", b"more") == 6
+        assert "store=postgres" in process.log
+        assert "local-only" not in process.log
+
+
+async def test_a_database_that_is_away_for_long_makes_the_broker_unready_until_it_is_back(
+    own_server: PostgresServer,
+) -> None:
+    with on(own_server.new_database()) as process:
+        async with connect(process.address, wait_for_ready=False) as broker:
+            assert await broker.publish("a", b"1") == 1
+            assert ready(process) == (200, "ok\n")
+            await asyncio.to_thread(own_server.stop)
+            with pytest.raises(Unavailable, match="refuses connections"):
+                await broker.publish("a", b"2", timeout=30)
+            # A short absence is waited out: only after the grace period is the broker taken out of service.
+            while (status := ready(process))[0] == 200:
+                await asyncio.sleep(0.1)
+            assert status[0] == 503
+            assert "refuses connections" in status[1]
+            while await health(process) != health_pb2.HealthCheckResponse.NOT_SERVING:
+                await asyncio.sleep(0.1)
+            await asyncio.to_thread(own_server.start)
+            while ready(process)[0] != 200 or await health(process) != health_pb2.HealthCheckResponse.SERVING:
+                await asyncio.sleep(0.1)
+            assert await broker.publish("a", b"3") == 2
+        assert "the store is away" in process.log
+        assert "the store is back" in process.log
+        assert "local-only" not in process.log
+        process.terminate()
+        assert process.wait() == 0
+
+
+def test_a_broker_that_cannot_log_in_ends_with_the_reason() -> None:
+    dsn = shared_server().new_database().replace("local-only", "wrong-secret")
+    result = subprocess.run(
+        [sys.executable, "-m", "broker", "--store=postgres", "--listen=127.0.0.1:0", "--http=127.0.0.1:0"],
+        env={"BROKER_POSTGRES_DSN": dsn}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "password authentication failed" in result.stderr + result.stdout
+    assert "wrong-secret" not in result.stderr + result.stdout

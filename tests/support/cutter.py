@@ -1,0 +1,63 @@
+"""A TCP proxy on loopback that cuts connections, or swallows what passes, when a test says so."""
+
+import asyncio
+from typing import Self
+
+
+class Cutter:
+    """Passes bytes on to a port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cut_at_next_reply = False
+        self.port = 0
+        self.silent = False
+        """While true, nothing passes and nothing is closed."""
+
+    def cut_at_next_reply(self) -> None:
+        """Cut everything when the target says something again; what it says does not arrive."""
+        self._cut_at_next_reply = True
+
+    def cut(self) -> None:
+        """End all connections at once."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.cut()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        self._writers |= {writer, target_writer}
+        for pump in (self._pump(reader, target_writer, False), self._pump(target_reader, writer, True)):
+            task = asyncio.create_task(pump)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, replies: bool) -> None:
+        try:
+            while data := await reader.read(65536):
+                if replies and self._cut_at_next_reply:
+                    self._cut_at_next_reply = False
+                    self.cut()
+                elif not self.silent:
+                    writer.write(data)
+                    await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+            self._writers.discard(writer)

@@ -1,0 +1,65 @@
+"""TLS in front of a PostgreSQL that has none."""
+
+import asyncio
+import shutil
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+
+def make_certificate(directory: Path, name: str) -> tuple[Path, Path]:
+    """Return certificate and key of a new authority of one, for a host name."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl, which makes certificates, is not on this machine")
+    certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
+    subprocess.run(
+        [
+            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"),
+            *("-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+@asynccontextmanager
+async def tls_front(target: int, certificate: Path, key: Path) -> AsyncIterator[int]:
+    """Take connections that ask for TLS as PostgreSQL's clients do, and pass what is inside on; yields the port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    pumps: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readexactly(8)  # SSLRequest
+            writer.write(b"S")
+            await writer.start_tls(context)
+        except (OSError, asyncio.IncompleteReadError):
+            writer.close()
+            return
+        target_reader, target_writer = await asyncio.open_connection("127.0.0.1", target)
+        for source, sink in ((reader, target_writer), (target_reader, writer)):
+            pumps.add(asyncio.create_task(pump(source, sink)))
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for task in pumps:
+        task.cancel()
+    await asyncio.gather(*pumps, return_exceptions=True)
