@@ -1,10 +1,14 @@
 """How many messages a second each store commits, through the Store contract.
 
-    python benchmarks/store_append.py [--seconds 1] [--rounds 3] [--directory DIR] [--stores memory,sqlite]
+    python benchmarks/store_append.py [--seconds 1] [--rounds 3] [--directory DIR] [--stores memory,sqlite,postgres,raw]
 
 Each case is a closed loop of so many publishers, evenly over so many subjects: every publisher has one message of 100
 bytes in each batch, and the next batch is appended when the last one is acknowledged. Rounds of all cases are
 interleaved. DIR decides which disk SQLite's figures speak of; the cost of one fdatasync there is printed first.
+
+`raw` is what PostgreSQL can take at all: the same rows, with ids that the client makes up, inserted into the same table
+with one prepared statement and no broker. PostgreSQL is started for this in the temporary directory, with its default
+settings; it shares the processors with this program.
 """
 
 import argparse
@@ -16,8 +20,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
-from broker.store import MemoryStore, NewMessage, SqliteStore, Store, wall_clock
+import asyncpg
+import uvloop
+
+from broker.errors import Refused
+from broker.store import MemoryStore, NewMessage, PostgresStore, SqliteStore, wall_clock
+from broker.store.contract import Batch
+from tests.support.postgres import shared_server
 
 CASES = ((1, 1), (32, 1), (256, 1), (2048, 1), (256, 100), (2048, 100))
 """Publishers and subjects."""
@@ -29,13 +40,58 @@ LIFE = 3_600_000
 Round = tuple[float, list[float]]
 """Messages a second, and how long each append took (s)."""
 
-MAKERS: dict[str, Callable[[Path], Store]] = {
+
+class Appends(Protocol):
+    """What is measured of a store."""
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]: ...
+
+
+class RawPostgres:
+    """Inserts into the store's table, without its counters and guarantees."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._heads: dict[str, int] = {}
+
+    async def open(self) -> None:
+        store = PostgresStore(self._dsn)  # makes the table
+        await store.open()
+        await store.close()
+        self._connection = await asyncpg.connect(self._dsn)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+        keys: list[int] = []
+        ids: list[int] = []
+        for name, messages in batch.items():
+            head = self._heads.get(name, 0)
+            self._heads[name] = head + len(messages)
+            keys += [int(name.rpartition("-")[2])] * len(messages)
+            ids += range(head + 1, head + len(messages) + 1)
+        every = [message for messages in batch.values() for message in messages]
+        await self._connection.execute(
+            "INSERT INTO broker.messages (subject, id, published_at, expires_at, body)"
+            " SELECT key, id, $3, expires_at, body"
+            " FROM unnest($1::bigint[], $2::bigint[], $4::bigint[], $5::bytea[]) AS row (key, id, expires_at, body)",
+            keys, ids, published_at, [message.expires_at for message in every], [message.body for message in every],
+        )  # fmt: skip
+        return {}
+
+
+MAKERS: dict[str, Callable[[Path], Appends]] = {
     "memory": lambda _: MemoryStore(4 * 2**30),
     "sqlite": lambda directory: SqliteStore(directory / "broker.db"),
+    "postgres": lambda _: PostgresStore(shared_server().new_database()),
+    "raw": lambda _: RawPostgres(shared_server().new_database()),
 }
 
 
-async def measure(store: Store, publishers: int, subjects: int, seconds: float) -> Round:
+async def measure(store: Appends, publishers: int, subjects: int, seconds: float) -> Round:
     names = [f"subject-{number}" for number in range(subjects)]
     turn = 0
     appended = 0
@@ -56,7 +112,7 @@ async def measure(store: Store, publishers: int, subjects: int, seconds: float) 
     return appended / (now - start), durations
 
 
-async def run(make: Callable[[Path], Store], directory: Path, case: tuple[int, int], seconds: float) -> Round:
+async def run(make: Callable[[Path], Appends], directory: Path, case: tuple[int, int], seconds: float) -> Round:
     with tempfile.TemporaryDirectory(dir=directory) as place:
         store = make(Path(place))
         await store.open()
@@ -91,7 +147,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each round measures (default 1)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each case is measured (default 3)")
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="where SQLite's files go")
-    parser.add_argument("--stores", default="memory,sqlite", help="comma-separated (default memory,sqlite)")
+    parser.add_argument("--stores", default=",".join(MAKERS), help="comma-separated (default: all)")
     options = parser.parse_args()
 
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}; ", end="")
@@ -101,7 +157,8 @@ def main() -> None:
     for _ in range(options.rounds):
         for kind in kinds:
             for case in CASES:
-                measured = asyncio.run(run(MAKERS[kind], options.directory, case, options.seconds))
+                with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                    measured = runner.run(run(MAKERS[kind], options.directory, case, options.seconds))
                 results.setdefault((kind, case), []).append(measured)
     print("| store | publishers x subjects | messages/s, median | spread | append p50 / p99, ms |")
     print("| --- | --- | --- | --- | --- |")
