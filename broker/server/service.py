@@ -80,11 +80,11 @@ class Service:
     @property
     def draining(self) -> bool:
         """Whether new calls are refused."""
-        return self._draining
+        return bool(self._refused_routes)
 
     def store_is_away(self, away: bool) -> None:
         """Tell health checks whether this broker has lost its store for so long that others should take its calls."""
-        self.health.serving = not away and not self._draining
+        self.health.serving = not away and not self.draining
 
     async def drain(self) -> None:
         """Refuse what is new, end subscriptions, and wait until everything accepted is answered."""
