@@ -23,7 +23,7 @@ class Case:
     name: str
     title: str
     store: str
-    """echo, memory or sqlite."""
+    """echo, memory, sqlite or postgres."""
     load: dict[str, Any]
     """Fields of the Job."""
     target: Target | None = None
@@ -39,11 +39,14 @@ CASES = [
     Case("echo", "bare grpc.aio echo, 256 in flight", "echo", {**BUSY, "checked": False}, unit="calls/s"),
     Case("publish-memory", "Publish, memory, 256 in flight", "memory", BUSY, Target(0.75, of="echo")),
     Case("publish-sqlite", "Publish, SQLite, 256 in flight", "sqlite", BUSY),
+    Case("publish-postgres", "Publish, PostgreSQL, 256 in flight", "postgres", BUSY, Target(0.6, of="publish-memory")),
     Case("echo-alone", "bare grpc.aio echo, one at a time", "echo", {**ALONE, "checked": False}, unit="calls/s"),
     Case("publish-alone-memory", "Publish, memory, one at a time", "memory", ALONE),
     Case("publish-alone-sqlite", "Publish, SQLite, one at a time", "sqlite", ALONE),
+    Case("publish-alone-postgres", "Publish, PostgreSQL, one at a time", "postgres", ALONE),
     Case("stream-memory", "PublishStream, memory, frames of 100", "memory", STREAM, Target(100_000)),
     Case("stream-sqlite", "PublishStream, SQLite, frames of 100", "sqlite", STREAM, Target(40_000)),
+    Case("stream-postgres", "PublishStream, PostgreSQL, frames of 100", "postgres", STREAM, Target(70_000)),
     Case("replay", "SubscribeBatch, 1 subscriber replays all", "memory", {**STREAM, "kind": "replay"}, Target(150_000)),
     Case("live", "PublishStream with 1 SubscribeBatch that follows", "memory", {**STREAM, "kind": "live"}),
     Case(

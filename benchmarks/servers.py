@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.load.job import Job
+from tests.support.postgres import shared_server
 
 READY = re.compile(r"ready .*?listen=(\S+)(?: http=(\S+))?")
 START_SECONDS = 20
@@ -54,10 +55,15 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(arguments: list[str]) -> Iterator[Server]:
+def running(arguments: list[str], **environment: str) -> Iterator[Server]:
     """Start `python ARGUMENTS` on core 0, wait until it says ready, stop it at the end."""
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen([*pin(0), sys.executable, *arguments], stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*pin(0), sys.executable, *arguments],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+        )
         try:
             yield _wait_ready(process, log.fileno())
         finally:
@@ -89,14 +95,18 @@ def echo() -> Iterator[Server]:
 
 @contextlib.contextmanager
 def broker(store: str, data: str | None) -> Iterator[Server]:
-    """A broker with defaults, but a memory limit that the run does not reach."""
+    """A broker with defaults, but a memory limit that the run does not reach.
+
+    PostgreSQL runs on both cores, with its default settings, in the system's temporary directory.
+    """
     arguments = ["-m", "broker", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", store]
+    environment = {"BROKER_POSTGRES_DSN": shared_server().new_database()} if store == "postgres" else {}
     with tempfile.TemporaryDirectory(prefix="broker-bench-", dir=data) as directory:
         if store == "sqlite":
             arguments += ["--sqlite-path", f"{directory}/broker.db"]
         else:
             arguments += ["--memory-limit", "4Gi"]
-        with running(arguments) as server:
+        with running(arguments, **environment) as server:
             yield server
 
 
