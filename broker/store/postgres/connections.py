@@ -52,17 +52,15 @@ class Connections:
         dsn: where, as whom and how; a password in it yields to the file's.
         password_file: read for each new connection, so that the password may change while the broker runs.
         size: connections at most.
-        opened: called for each new connection: the server behind it may be another one than before.
     """
 
-    def __init__(
-        self, dsn: str, password_file: Path | None, size: int, opened: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, dsn: str, password_file: Path | None, size: int) -> None:
         self.where = describe(dsn)
         self._dsn = dsn
         self._password = (lambda: _read(password_file)) if password_file is not None else None
         self._size = size
-        self._opened = opened
+        self.opened: Callable[[], None] = lambda: None
+        """Called for each new connection: the server behind it may be another one than before."""
         self._slots = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._opening = asyncio.Lock()
@@ -197,7 +195,7 @@ class Connections:
                         raise refused from error
                     continue
                 self._retry, self._trouble = FIRST_RETRY, ""
-                self._opened()
+                self.opened()
                 return connection
 
     def _hold_back(self, trouble: Refused) -> None:

@@ -38,7 +38,9 @@ def is_answer(error: BaseException) -> bool:
     A server that shuts down in order says so in place of the answer, and after a commit not before it has confirmed it.
     """
     said = _said(error)
-    return isinstance(said, asyncpg.PostgresError) and not isinstance(said, asyncpg.PostgresConnectionError)
+    # One that crashes may say so after the commit.
+    unsure = asyncpg.PostgresConnectionError, asyncpg.CrashShutdownError
+    return isinstance(said, asyncpg.PostgresError) and not isinstance(said, unsure)
 
 
 def is_passing(error: BaseException) -> bool:

@@ -48,11 +48,9 @@ class PostgresStore:
     ) -> None:
         self.writers = min(MAX_WRITERS, pool // 2)
         self._patience = patience
-        keys: dict[str, int] = {}
-        # Another server than before may have other keys: a standby that was behind, a backup.
-        self._writing = Connections(dsn, password_file, self.writers, opened=keys.clear)
+        self._writing = Connections(dsn, password_file, self.writers)
         self._reading = Connections(dsn, password_file, pool - self.writers)
-        self._writer = Writer(keys, self._writing, patience)
+        self._writer = Writer(self._writing, patience)
         self._reader = Reader(self._reading, patience, clock)
         self._background = Reader(self._reading, CLEANING_PATIENCE, clock)
         self._cleaner = Cleaner(self._reading, CLEANING_PATIENCE, clock)

@@ -71,10 +71,11 @@ class _Kept(NamedTuple):
 class Writer:
     """Appends batches; several at a time, as long as no two have a subject in common."""
 
-    def __init__(self, keys: dict[str, int], connections: Connections, patience: float) -> None:
-        self._keys = keys
+    def __init__(self, connections: Connections, patience: float) -> None:
         self._connections = connections
         self._patience = patience
+        self._keys: dict[str, int] = {}
+        connections.opened = self._forget_keys
 
     async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
         """As Store.append."""
@@ -90,12 +91,16 @@ class Writer:
                 raise outcome_unknown(error, self._connections.where) from error
             results: dict[str, int | Refused] = {name: bases[key] for name, key in keys.items() if key in bases}
             if len(results) < len(batch):
-                self._keys.clear()
+                self._forget_keys()
                 gone = StoreUnavailable(f"subjects have vanished from PostgreSQL at {self._connections.where}")
                 results.update(dict.fromkeys(batch.keys() - results.keys(), gone))
             return results
 
         return await self._connections.run(append, self._patience)
+
+    def _forget_keys(self) -> None:
+        """Trust no key: another server than before, a standby that was behind or a backup, may have other ones."""
+        self._keys = {}  # a new one: what is learned just now still goes into the old one
 
     async def _keys_of(self, connection: Connection, batch: Batch) -> dict[str, int]:
         """Return the keys of a batch's subjects, which are made when they do not exist."""

@@ -291,6 +291,29 @@ async def test_a_server_that_falls_silent_is_given_up(
         await store.close()
 
 
+async def test_a_restored_backup_gets_each_message_into_its_own_subject(
+    store: PostgresStore, dsn: str, server: PostgresServer
+) -> None:
+    await store.append({"a": one(b"1"), "b": one(b"1")}, 0)
+    # The backup is older than both subjects; another broker has made them again, in another order.
+    server.sql("TRUNCATE broker.messages; TRUNCATE broker.subjects RESTART IDENTITY", name_of(dsn))
+    server.sql("INSERT INTO broker.subjects (name) VALUES ('b'), ('a')", name_of(dsn))
+    await terminate_all(dsn)
+    assert await store.append({"a": one(b"2") * 3}, 0) == {"a": 0}
+    assert await store.heads(["a", "b"]) == {"a": 3, "b": 0}
+
+
+async def test_subjects_that_vanish_are_told_and_made_again(
+    store: PostgresStore, dsn: str, server: PostgresServer
+) -> None:
+    await store.append({"a": one(), "b": one()}, 0)
+    server.sql("DELETE FROM broker.subjects WHERE name = 'a'", name_of(dsn))
+    results = await store.append({"a": one(), "b": one()}, 0)
+    assert isinstance(results["a"], StoreUnavailable)
+    assert results["b"] == 1
+    assert await store.append({"a": one()}, 0) == {"a": 0}
+
+
 async def test_idle_connections_that_were_cut_are_replaced_unnoticed(store: PostgresStore, dsn: str) -> None:
     for _ in range(3):
         await store.append({"a": one()}, 0)
