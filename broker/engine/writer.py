@@ -88,14 +88,17 @@ class Writer:
 
     async def run(self) -> None:
         """Commit until cancelled."""
-        async with asyncio.TaskGroup() as commits:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                for shards in self._due():
-                    self._under_way.add(commits.create_task(self._commit(shards, self._take(shards))))
-                if not self._under_way:
-                    self._idle.set()
+        try:
+            async with asyncio.TaskGroup() as commits:
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    for shards in self._due():
+                        self._under_way.add(commits.create_task(self._commit(shards, self._take(shards))))
+                    if not self._under_way:
+                        self._idle.set()
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
     async def drained(self) -> None:
         """Wait until everything that was submitted has its outcome."""

@@ -10,7 +10,9 @@ import pytest
 from benchmarks import cases
 
 
-@pytest.mark.parametrize("name", ["echo", "publish-memory", "stream-sqlite", "stream-postgres", "replay", "live", "fan-out"])
+@pytest.mark.parametrize(
+    "name", ["echo", "publish-memory", "stream-sqlite", "stream-postgres", "replay", "live", "fan-out"]
+)
 def test_a_case_measures_and_finds_nothing_wrong(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--rounds=1", "--seconds=0.3", f"--results={tmp_path}", name]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
