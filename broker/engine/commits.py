@@ -110,7 +110,9 @@ class RecentCommits:
         known = self._by_subject.get(subject)
         if not known or message_id < known[0].first_id or message_id > known[-1].last_id:
             return None
-        return known[bisect_right(known, message_id, key=lambda commit: commit.first_id) - 1]
+        commit = known[bisect_right(known, message_id, key=lambda commit: commit.first_id) - 1]
+        # On a store that replicas share, others' commits lie between ours.
+        return commit if message_id <= commit.last_id else None
 
     def after(self, subject: str, message_id: int) -> list[Commit] | None:
         """Return the remembered commits with ids above `message_id`, or None when some are no longer remembered."""

@@ -127,7 +127,7 @@ OPTIONS = [
         "store",
         _one_of("memory", "sqlite", "postgres"),
         "sqlite",
-        "where messages are kept: memory (lost at exit), sqlite (one broker) or postgres (any number of brokers)",
+        "where messages are kept: memory (lost at exit), sqlite (a file) or postgres (a database server)",
     ),
     _Option("sqlite-path", str, "broker.db", "the database file of --store sqlite; created when it does not exist"),
     _Option("sqlite-limit", _size, "0", "bytes the database file may take; 0 leaves it to the disk"),

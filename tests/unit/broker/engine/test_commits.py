@@ -89,3 +89,13 @@ def test_late_subscribers_get_what_is_not_expired_and_the_transient_messages_of_
     assert late.for_late(10, stood_after=12, now=60, encode=encode) == ([13, 14], [b"a/13", b"a/14"])
     assert late.for_late(10, stood_after=10, now=10, encode=encode)[0] == [11, 12, 13, 14]
     assert late.for_late(12, stood_after=20, now=10, encode=encode)[0] == [13]
+
+
+def test_what_another_replica_committed_in_between_is_not_found():
+    recent = RecentCommits(1 << 20)
+    ours = [Commit("a", first_id, [NewMessage(b"x", 10**12)] * 2, 0) for first_id in (1, 6)]
+    for commit in ours:
+        recent.add(commit)
+    assert [recent.find("a", message_id) for message_id in range(1, 8)] == [
+        *(ours[0], ours[0], None, None, None, ours[1], ours[1])
+    ]
