@@ -88,6 +88,27 @@ async def test_a_database_that_is_away_for_long_makes_the_broker_unready_until_i
         assert process.wait() == 0
 
 
+def waiting(broker: BrokerProcess) -> float:
+    with urllib.request.urlopen(f"http://{broker.http}/metrics") as response:
+        lines = response.read().decode().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("broker_queue_messages ")))
+
+
+async def test_a_drain_without_the_database_answers_everything_and_ends(own_server: PostgresServer) -> None:
+    with on(own_server.new_database()) as process:
+        async with connect(process.address, wait_for_ready=False) as broker:
+            assert await broker.publish("a", b"1") == 1
+            await asyncio.to_thread(own_server.stop)
+            publishes = [asyncio.create_task(broker.publish("a", b"x", timeout=60)) for _ in range(5)]
+            while waiting(process) < len(publishes):
+                await asyncio.sleep(0.02)
+            process.terminate()
+            for outcome in await asyncio.gather(*publishes, return_exceptions=True):
+                assert isinstance(outcome, Unavailable)
+                assert "refuses connections" in str(outcome)
+        assert await asyncio.to_thread(process.wait) == 0
+
+
 def test_a_broker_that_cannot_log_in_ends_with_the_reason() -> None:
     dsn = shared_server().new_database().replace("local-only", "wrong-secret")
     result = subprocess.run(
