@@ -12,6 +12,7 @@ from collections.abc import Callable
 from broker.engine.backlog import Backlog
 from broker.engine.commits import Commit
 from broker.engine.committer import Committer
+from broker.engine.eager import start_now
 from broker.engine.publication import Publication, split
 from broker.engine.rules import Limits
 from broker.store.clock import Clock
@@ -66,9 +67,12 @@ class Writer:
         self._backlog = Backlog(limits, metrics)
         self._committer = Committer(store, metrics, clock, committed)
         self._shards = [_Shard() for _ in range(store.writers)]
+        self._commits = 0
+        """Begun and not ended."""
         self._under_way: set[asyncio.Task[None]] = set()
+        """Those of them that wait for the store."""
         self._one_ended = False
-        self._wake = asyncio.Event()
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -84,21 +88,16 @@ class Writer:
         for shard, part in split(publication, len(self._shards)):
             self._shards[shard].add(part)
         self._idle.clear()
-        self._wake.set()
+        self._begin_due()
 
     async def run(self) -> None:
-        """Commit until cancelled."""
+        """Raise what a commit itself fails with, which none ever should; when cancelled, end the commits."""
         try:
-            async with asyncio.TaskGroup() as commits:
-                while True:
-                    await self._wake.wait()
-                    self._wake.clear()
-                    for shards in self._due():
-                        self._under_way.add(commits.create_task(self._commit(shards, self._take(shards))))
-                    if not self._under_way:
-                        self._idle.set()
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+            await self._failure
+        finally:
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.gather(*self._under_way, return_exceptions=True)
 
     async def drained(self) -> None:
         """Wait until everything that was submitted has its outcome."""
@@ -109,12 +108,24 @@ class Writer:
         if self._under_way:
             await asyncio.wait(set(self._under_way))
 
+    def _begin_due(self) -> None:
+        for shards in self._due():
+            for shard in shards:
+                shard.busy, shard.passed_over = True, False
+            self._commits += 1
+            task = start_now(self._commit(shards))
+            if not task.done():
+                self._under_way.add(task)
+                task.add_done_callback(self._under_way.discard)
+        if not self._commits:
+            self._idle.set()
+
     def _due(self) -> list[list[_Shard]]:
         """Return the shards whose messages are to be committed now; those in one list in one commit."""
         ended, self._one_ended = self._one_ended, False
         waiting = [shard for shard in self._shards if shard.queue and not shard.busy]
         messages = sum([shard.messages for shard in waiting])
-        if self._under_way and messages < WORTH_A_COMMIT and not (ended and any(s.passed_over for s in waiting)):
+        if self._commits and messages < WORTH_A_COMMIT and not (ended and any(s.passed_over for s in waiting)):
             for shard in waiting:
                 shard.passed_over = shard.passed_over or ended
             return []
@@ -123,8 +134,6 @@ class Writer:
         return [waiting[number::commits] for number in range(commits)]
 
     def _take(self, shards: list[_Shard]) -> list[Publication]:
-        for shard in shards:
-            shard.busy, shard.passed_over = True, False
         taken: list[Publication] = []
         messages = size = 0
         for shard in shards:
@@ -136,15 +145,18 @@ class Writer:
                 taken.append(shard.take())
         return taken
 
-    async def _commit(self, shards: list[_Shard], publications: list[Publication]) -> None:
+    async def _commit(self, shards: list[_Shard]) -> None:
+        publications = self._take(shards)
         try:
             await self._committer.commit(publications)
+        except Exception as error:
+            if not self._failure.done():
+                self._failure.set_exception(error)
         finally:
             for publication in publications:
                 self._backlog.release(len(publication.messages), publication.size)
             for shard in shards:
                 shard.busy = False
-            if (task := asyncio.current_task()) is not None:
-                self._under_way.discard(task)
+            self._commits -= 1
             self._one_ended = True
-            self._wake.set()
+        self._begin_due()

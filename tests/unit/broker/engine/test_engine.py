@@ -107,16 +107,36 @@ class Bench:
         return self.metrics.registry.get_sample_value(name) or 0.0
 
 
+class Threaded(MemoryStore):
+    """A store whose commits and reads take their time, as those of a store behind a thread or a network do."""
+
+    async def append(self, batch, published_at):
+        last_ids = await super().append(batch, published_at)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return last_ids
+
+    async def read(self, subject, after_id, limit, max_bytes):
+        await asyncio.sleep(0)
+        page = await super().read(subject, after_id, min(limit, 2), max_bytes)
+        await asyncio.sleep(0)
+        return page
+
+
 async def test_what_waits_together_is_committed_together_in_order():
-    async with Bench() as bench:
-        first, second = bench.publish("a", 60, 60), bench.publish("a", 60)
-        other = bench.publish("b", 60)
-        assert [await first, await second, await other] == [[1, 2], [3], [1]]
+    async with Bench(store=Threaded(1 << 30, FakeClock())) as bench:
+        at_once = bench.publish("a", 60)
+        await bench.settle()
         assert bench.metric("broker_flush_messages_count") == 1
+        busy = bench.publish("a", 60)
+        await asyncio.sleep(0)
+        waiting = [bench.publish("a", 60, 60), bench.publish("a", 60), bench.publish("b", 60)]
+        assert [await at_once, await busy, *[await one for one in waiting]] == [[1], [2], [3, 4], [5], [1]]
+        assert bench.metric("broker_flush_messages_count") == 3
 
 
 async def test_the_queue_is_bounded_by_messages_and_bytes():
-    async with Bench(limits=Limits(max_queue_messages=3)) as bench:
+    async with Bench(limits=Limits(max_queue_messages=3), store=Threaded(1 << 30, FakeClock())) as bench:
         first = bench.publish("a", 60, 60)
         with pytest.raises(LimitReached, match="more than 3 messages"):
             bench.publish("a", 60, 60)
@@ -124,8 +144,9 @@ async def test_the_queue_is_bounded_by_messages_and_bytes():
         await bench.settle()
         assert await bench.publish("a", 60, 60, 60) == [3, 4, 5]
         # What is beyond the limit alone is taken when nothing else waits.
+        await bench.settle()
         assert await bench.publish("a", 60, 60, 60, 60) == [6, 7, 8, 9]
-    async with Bench(limits=Limits(max_queue_bytes=1)) as bench:
+    async with Bench(limits=Limits(max_queue_bytes=1), store=Threaded(1 << 30, FakeClock())) as bench:
         first = bench.publish("a", 60, 60)
         with pytest.raises(LimitReached, match="more than 1 bytes"):
             bench.publish("a", 60, 60)
@@ -265,22 +286,6 @@ async def test_messages_missed_are_counted():
             await bench.settle()
         assert bench.readers.ids(1) == [1, 4]
         assert bench.metric("broker_messages_missed_total") == 2
-
-
-class Threaded(MemoryStore):
-    """A store whose commits and reads take their time, as those of a store behind a thread or a network do."""
-
-    async def append(self, batch, published_at):
-        last_ids = await super().append(batch, published_at)
-        for _ in range(3):
-            await asyncio.sleep(0)
-        return last_ids
-
-    async def read(self, subject, after_id, limit, max_bytes):
-        await asyncio.sleep(0)
-        page = await super().read(subject, after_id, min(limit, 2), max_bytes)
-        await asyncio.sleep(0)
-        return page
 
 
 class Scenario:
