@@ -19,7 +19,7 @@ from tests.support.wire import message, wire
 WRONG = {
     "listen": "127.0.0.1:70000",
     "http": "nowhere",
-    "store": "postgres",
+    "store": "redis",
     "memory-limit": "1.5Gi",
     "max-body": "128Mi",  # larger than the queue
     "max-expiration": "2147483648",
@@ -80,7 +80,7 @@ def test_a_wrong_value_ends_with_one_line(option: str) -> None:
 
 
 def test_a_wrong_value_in_the_environment_ends_with_one_line() -> None:
-    ended = run(environment={"BROKER_STORE": "postgres"})
+    ended = run(environment={"BROKER_STORE": "redis"})
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1, ended.stderr
     assert "BROKER_STORE" in ended.stderr
