@@ -6,6 +6,7 @@ So what waits is committed together, unless there is much of it.
 """
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable
 
@@ -109,10 +110,12 @@ class Writer:
             await asyncio.wait(set(self._under_way))
 
     def _begin_due(self) -> None:
-        for shards in self._due():
-            for shard in shards:
-                shard.busy, shard.passed_over = True, False
-            self._commits += 1
+        due = self._due()
+        # All of them before the first begins: a commit that ends at once looks for what is due next.
+        for shard in itertools.chain.from_iterable(due):
+            shard.busy, shard.passed_over = True, False
+        self._commits += len(due)
+        for shards in due:
             task = start_now(self._commit(shards))
             if not task.done():
                 self._under_way.add(task)
