@@ -110,6 +110,8 @@ async def _serve(settings: Settings, store: Store, stop: asyncio.Event) -> None:
     # What exists now stays: the garbage collector need not look at it again and again.
     gc.collect()
     gc.freeze()
+    if store.shared:
+        log.warning("run one broker for each database: subscribers get live only what their own broker published")
     log.info("broker ready listen=%s http=%s store=%s door=%s", listen, http.address, store.name, door.name)
 
     try:
