@@ -18,6 +18,11 @@ from itertools import count
 from pathlib import Path
 
 _NOBODY = 65534
+_SERVER_PROGRAMS = ("initdb", "pg_basebackup", "postgres")
+_BECOME = (
+    "import os, sys; user = int(sys.argv[1]); os.setgroups([]); os.setgid(user); os.setuid(user); "
+    "os.execv(sys.argv[2], sys.argv[2:])"
+)
 _SERVER_PASSWORD = "local-only"
 _START_LIMIT = 60.0
 
@@ -100,12 +105,13 @@ class PostgresServer:
         """Start it and wait until it takes connections."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self.data, "-p", str(self.port), "-k", self.directory, *self._options],
+                self._command(
+                    *("postgres", "-D", str(self.data), "-p", str(self.port)),
+                    *("-k", str(self.directory), *self._options),
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                user=self._user,
-                group=self._user,
             )
         deadline = time.monotonic() + _START_LIMIT
         while self._try("pg_isready", "-h", str(self.directory), "-p", str(self.port)).returncode:
@@ -161,9 +167,16 @@ class PostgresServer:
 
     def _try(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self._bin / program, *arguments],
-            capture_output=True, text=True, cwd=self.directory, check=False, user=self._user, group=self._user,
-        )  # fmt: skip
+            self._command(program, *arguments), capture_output=True, text=True, cwd=self.directory, check=False
+        )
+
+    def _command(self, program: str, *arguments: str) -> list[str]:
+        """Return the command line; PostgreSQL's server and what makes its files refuse to run as root."""
+        command = [str(self._bin / program), *arguments]
+        if self._user is None or program not in _SERVER_PROGRAMS:
+            return command
+        # Not by Popen(user=…): that forks, and a fork beside gRPC's threads sometimes dies before it runs anything.
+        return [sys.executable, "-S", "-E", "-c", _BECOME, str(self._user), *command]
 
 
 @cache
