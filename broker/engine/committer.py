@@ -57,7 +57,7 @@ class Committer:
             )
             self._metrics.store_errors.labels("append", "OUTCOME_UNKNOWN").inc()
         commits = self._commits(batch, last_ids, now)
-        self._answer(publications, dict(last_ids))
+        self._answer(publications, last_ids)
         self._committed(commits)
 
     def _commits(self, batch: dict[str, list[NewMessage]], last_ids: dict[str, Outcome], now: int) -> list[Commit]:
@@ -78,6 +78,7 @@ class Committer:
         return commits
 
     def _answer(self, publications: list[Publication], last_ids: dict[str, Outcome]) -> None:
+        """Give each message its outcome; counts `last_ids` up as it goes."""
         for publication in publications:
             outcomes: list[Outcome] = []
             for subject, _ in publication.messages:

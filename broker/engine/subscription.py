@@ -1,7 +1,7 @@
 """One subscriber of one subject: where it stands, and how it comes back to the live flow after it fell behind."""
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from broker.engine.outlet import Framing
@@ -47,4 +47,4 @@ class Subscription:
     """Everything up to this id was handed over or skipped; kept while the state is not LIVE."""
     stood_after: int = 0
     """The last id when it subscribed: fire-and-forget messages above it are still its due."""
-    opened: bool = field(default=False)
+    opened: bool = False

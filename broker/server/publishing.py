@@ -9,9 +9,9 @@ from broker.api.broker_pb2 import PublishBatchRequest, PublishBatchResponse, Pub
 from broker.engine.engine import Engine
 from broker.engine.publication import Outcome, Publication
 from broker.errors import Refused
-from broker.server.calls import CallMetrics
+from broker.server.calls import CANCELLED, CallMetrics
 from broker.server.door import Answer, Call, Door, Ending
-from broker.server.statuses import OK, code_of, details_of
+from broker.server.statuses import OK, code_of, ending
 from broker.server.wire import decode, publish_response
 from broker.store.contract import NEVER_STORED, NewMessage
 from broker.telemetry.metrics import Metrics
@@ -81,7 +81,7 @@ class Publishing:
                 self._frame(data or b"", answer)
             except Refused as error:
                 self._count_refused([error])
-                self._door.finish([_ending(token, error)])
+                self._door.finish([ending(token, error)])
                 self._batch.failed(code_of(error), perf_counter() - began)
 
     def open_streams(self, calls: list[Call]) -> None:
@@ -119,7 +119,7 @@ class Publishing:
     def gone(self, token: int) -> None:
         """Forget a stream whose client is gone; what it published is committed all the same."""
         if self._streams.pop(token, None) is not None:
-            self._stream.ended(1)
+            self._stream.ended(CANCELLED)
 
     def end_streams(self, error: Refused) -> None:
         """End all streams with an error as soon as what they published is answered."""
@@ -180,12 +180,12 @@ class Publishing:
             self._stream.ended(stream.ending[1])
 
     def _end(self, stream: "_PublishStream", error: Refused) -> None:
-        stream.ending = _ending(stream.token, error)
+        stream.ending = ending(stream.token, error)
         self._flush(stream)
 
     def _fail(self, failures: list[tuple[int, Refused]], began: float) -> None:
         if failures:
-            self._door.finish([_ending(token, error) for token, error in failures])
+            self._door.finish([ending(token, error) for token, error in failures])
             for _, error in failures:
                 self._unary.failed(code_of(error), perf_counter() - began)
 
@@ -216,10 +216,6 @@ class _PublishStream:
         while self.pending and self.pending[0]:
             responses += self.pending.popleft()
         return responses
-
-
-def _ending(token: int, error: Refused) -> Ending:
-    return token, code_of(error), error.message, details_of(error)
 
 
 def _batch_response(ids: list[int], refused: list[tuple[int, Refused]]) -> bytes:

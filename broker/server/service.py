@@ -14,7 +14,7 @@ from broker.server.calls import CallMetrics
 from broker.server.door import Answer, Arrivals, Call, Door, Ending, Route
 from broker.server.health import Health
 from broker.server.publishing import Publishing
-from broker.server.statuses import OK, code_name, code_of, details_of
+from broker.server.statuses import OK, code_name, code_of, ending
 from broker.server.subscribing import DoorOutlet, Subscribing
 from broker.server.wire import BATCH, SINGLE, decode, encode_messages
 from broker.store.contract import Store
@@ -95,8 +95,8 @@ class Service:
         await self.engine.drained()
         # Who watches health or reflects would hold the door open until its patience ends.
         self._refused_routes = _ALL_ROUTES
-        self.health.end(lambda token: _ending(token, DRAINING))
-        self._door.finish([_ending(token, DRAINING) for token in self._reflections])
+        self.health.end(lambda token: ending(token, DRAINING))
+        self._door.finish([ending(token, DRAINING) for token in self._reflections])
 
     def handle(self, arrivals: Arrivals) -> None:
         """Handle what a door brought in. An unexpected failure costs one list of calls, never the server."""
@@ -109,14 +109,14 @@ class Service:
                     self._handlers[route](calls)
             except Exception:
                 log.exception("calls of %s failed", ROUTES[route].path)
-                self._door.finish([_ending(call.token, UNEXPECTED) for call in calls])
+                self._door.finish([ending(call.token, UNEXPECTED) for call in calls])
         for token, frame in arrivals.frames:
             try:
                 self._frame(token, frame)
             except Exception:
                 log.exception("a frame of a stream failed")
                 self._publishing.gone(token)
-                self._door.finish([_ending(token, UNEXPECTED)])
+                self._door.finish([ending(token, UNEXPECTED)])
         for token in arrivals.gone:
             self._publishing.gone(token)
             self._subscribing.gone(token)
@@ -132,7 +132,7 @@ class Service:
         if route in _BROKER_ROUTES:
             method = ROUTES[route].path.rpartition("/")[2]
             self._metrics.calls.labels(method, code_name(code_of(DRAINING))).inc(len(calls))
-        self._door.finish([_ending(call.token, DRAINING) for call in calls])
+        self._door.finish([ending(call.token, DRAINING) for call in calls])
 
     def _fetch(self, calls: list[Call]) -> None:
         began = perf_counter()
@@ -157,7 +157,7 @@ class Service:
         for token, answer in answers:
             seconds = now - self._fetch_began.pop(token, now)
             if isinstance(answer, Refused):
-                failed.append(_ending(token, answer))
+                failed.append(ending(token, answer))
                 self._fetches.failed(code_of(answer), seconds)
             else:
                 found.append((token, answer))
@@ -182,7 +182,3 @@ class Service:
             self._door.finish([(token, OK, "", b"")])
         else:
             self._door.send([reflection.respond(frame)], [token])
-
-
-def _ending(token: int, error: Refused) -> Ending:
-    return token, code_of(error), error.message, details_of(error)

@@ -8,6 +8,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from broker.errors import InvalidRequest, LimitReached, Refused, Unavailable
+from broker.server.door import Ending
 
 DOMAIN = "brokercluster.dev"
 OK = 0
@@ -38,3 +39,8 @@ def details_of(error: Refused) -> bytes:
     info = Any()
     info.Pack(ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))
     return bytes(Status(code=code_of(error), message=error.message, details=[info]).SerializeToString())
+
+
+def ending(token: int, error: Refused) -> Ending:
+    """Return what ends a call with an error."""
+    return token, code_of(error), error.message, details_of(error)

@@ -10,7 +10,7 @@ from broker.engine.subscription import EARLIEST, LATEST, Start
 from broker.errors import Refused
 from broker.server.calls import CANCELLED, CallMetrics
 from broker.server.door import Call, Door
-from broker.server.statuses import code_of, details_of
+from broker.server.statuses import code_of, ending
 from broker.server.wire import decode
 from broker.telemetry.metrics import Metrics
 
@@ -32,7 +32,7 @@ class DoorOutlet:
 
     def end(self, token: int, error: Refused) -> None:
         """End a subscription with an error."""
-        self._door.finish([(token, code_of(error), error.message, details_of(error))])
+        self._door.finish([ending(token, error)])
         self.ended(token, code_of(error))
 
     def ended(self, token: int, code: int) -> None:
