@@ -10,20 +10,33 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class PublishRequest(_message.Message):
-    __slots__ = ("subject", "body", "expirationSeconds")
+    __slots__ = ("subject", "body", "expirationSeconds", "message_key", "headers")
+    class HeadersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
     EXPIRATIONSECONDS_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_KEY_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
     subject: str
     body: bytes
     expirationSeconds: int
-    def __init__(self, subject: _Optional[str] = ..., body: _Optional[bytes] = ..., expirationSeconds: _Optional[int] = ...) -> None: ...
+    message_key: bytes
+    headers: _containers.ScalarMap[str, bytes]
+    def __init__(self, subject: _Optional[str] = ..., body: _Optional[bytes] = ..., expirationSeconds: _Optional[int] = ..., message_key: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
 
 class PublishResponse(_message.Message):
-    __slots__ = ("id",)
+    __slots__ = ("id", "duplicate")
     ID_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_FIELD_NUMBER: _ClassVar[int]
     id: int
-    def __init__(self, id: _Optional[int] = ...) -> None: ...
+    duplicate: bool
+    def __init__(self, id: _Optional[int] = ..., duplicate: _Optional[bool] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
     __slots__ = ("subject", "after_id", "since", "earliest")
@@ -46,16 +59,25 @@ class FetchRequest(_message.Message):
     def __init__(self, subject: _Optional[str] = ..., id: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("body", "subject", "id", "published_at")
+    __slots__ = ("body", "subject", "id", "published_at", "headers")
+    class HeadersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: bytes
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
     BODY_FIELD_NUMBER: _ClassVar[int]
     SUBJECT_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     PUBLISHED_AT_FIELD_NUMBER: _ClassVar[int]
+    HEADERS_FIELD_NUMBER: _ClassVar[int]
     body: bytes
     subject: str
     id: int
     published_at: _timestamp_pb2.Timestamp
-    def __init__(self, body: _Optional[bytes] = ..., subject: _Optional[str] = ..., id: _Optional[int] = ..., published_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    headers: _containers.ScalarMap[str, bytes]
+    def __init__(self, body: _Optional[bytes] = ..., subject: _Optional[str] = ..., id: _Optional[int] = ..., published_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., headers: _Optional[_Mapping[str, bytes]] = ...) -> None: ...
 
 class MessageBatch(_message.Message):
     __slots__ = ("messages", "position")
@@ -72,12 +94,14 @@ class PublishBatchRequest(_message.Message):
     def __init__(self, messages: _Optional[_Iterable[_Union[PublishRequest, _Mapping]]] = ...) -> None: ...
 
 class PublishBatchResponse(_message.Message):
-    __slots__ = ("ids", "errors")
+    __slots__ = ("ids", "errors", "duplicates")
     IDS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     ids: _containers.RepeatedScalarFieldContainer[int]
     errors: _containers.RepeatedCompositeFieldContainer[PublishError]
-    def __init__(self, ids: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[PublishError, _Mapping]]] = ...) -> None: ...
+    duplicates: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, ids: _Optional[_Iterable[int]] = ..., errors: _Optional[_Iterable[_Union[PublishError, _Mapping]]] = ..., duplicates: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PublishError(_message.Message):
     __slots__ = ("index", "code", "reason", "message")
