@@ -48,6 +48,8 @@ format: $(UV) ## rewrite the code in the project's style
 
 proto: $(UV) ## regenerate broker/api from proto/
 	$(RUN) python -m grpc_tools.protoc -Ibroker/api=proto/broker --python_out=. --pyi_out=. \
+	  broker/api/broker.proto broker/api/peers.proto
+	$(RUN) python -m grpc_tools.protoc -Ibroker/api=proto/broker \
 	  --include_imports --descriptor_set_out=broker/api/broker.pb broker/api/broker.proto
 
 image: ## the three container images

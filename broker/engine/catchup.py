@@ -7,10 +7,13 @@ memory goes live in the same turn of the event loop, so nothing can slip in betw
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 
+from broker.engine.eager import start_now
+from broker.engine.heads import Heads
 from broker.engine.hub import Hub, slices
 from broker.engine.outlet import Encoder, Outlet
+from broker.engine.peers import Peers
 from broker.engine.rules import start_beyond_end
 from broker.engine.subscription import State, Subscription
 from broker.errors import Refused, Unavailable
@@ -34,16 +37,18 @@ class CatchUp:
         self,
         store: Store,
         hub: Hub,
+        heads: Heads,
+        peers: Peers,
         outlet: Outlet,
         encode: Encoder,
         metrics: Metrics,
         clock: Clock,
-        settled: Callable[[], Awaitable[None]],
         ended: Callable[[Subscription, Refused], None],
     ) -> None:
         self._store = store
-        self._settled = settled
         self._hub = hub
+        self._heads = heads
+        self._peers = peers
         self._outlet = outlet
         self._encode = encode
         self._metrics = metrics
@@ -52,24 +57,14 @@ class CatchUp:
         self._reads = asyncio.Semaphore(PARALLEL_READS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._read_seconds = metrics.store_seconds.labels("read")
-        self._heads_seconds = metrics.store_seconds.labels("heads")
         self._before_seconds = metrics.store_seconds.labels("before")
 
     def start(self, subscription: Subscription) -> None:
         """Begin, or begin again after the subscriber became writable."""
-        self._spawn(subscription, self._bring_up(subscription))
-
-    def open_live(self, subscription: Subscription) -> None:
-        """Open a subscription from now on, telling it where that is: its client can resume before a message came."""
-        frame = subscription.framing.position
-        head = self._hub.head(subscription.subject)
-        if frame is None or head:
-            self._outlet.open([subscription.token])
-        if frame is not None:
-            if head:
-                self._outlet.send([frame(head)], [subscription.token])
-            else:
-                self._spawn(subscription, self._open_at_head(subscription, frame))
+        task = start_now(self._guarded(subscription))
+        if not task.done():
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def stop(self) -> None:
         """End all tasks."""
@@ -78,53 +73,61 @@ class CatchUp:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _spawn(self, subscription: Subscription, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(self._guarded(subscription, work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _open_at_head(self, subscription: Subscription, frame: Callable[[int], bytes]) -> None:
+    async def _guarded(self, subscription: Subscription) -> None:
         try:
-            head = await self._head(subscription.subject)
+            if not subscription.opened:
+                await self._open(subscription)
+            await self._bring_up(subscription)
         except Refused as error:
             self._ended(subscription, error)
-            return
-        # It may be of a commit that the live flow has yet to bring: to resume after it would miss that one.
-        await self._settled()
-        if subscription.state is not State.ENDED:
-            self._outlet.open([subscription.token])
-            # Unless that commit, or another, has come meanwhile: then its messages tell where the subscriber is.
-            if not self._hub.head(subscription.subject):
-                self._outlet.send([frame(head)], [subscription.token])
-
-    async def _head(self, subject: str) -> int:
-        async with self._reads:
-            with self._heads_seconds.time():
-                return (await self._store.heads([subject]))[subject]
-
-    async def _guarded(self, subscription: Subscription, work: Coroutine[None, None, None]) -> None:
-        try:
-            await work
         except Exception:
             # It must not stand still in silence: its client resumes with another call.
             log.exception("a subscription failed in a way it should not")
             self._ended(subscription, Unavailable("UNEXPECTED", "the server failed; its log has the cause"))
 
+    async def _open(self, subscription: Subscription) -> None:
+        """Find out where it starts, and tell its client that it stands.
+
+        Raises:
+            Refused: the start is wrong, or the store did not answer.
+        """
+        subject, start = subscription.subject, subscription.start
+        last_id = await self._last_id(subject)
+        if start.at == "latest":
+            subscription.cursor = last_id
+        elif start.at == "after":
+            if start.value > last_id:
+                raise start_beyond_end(subject, start.value, last_id)
+            subscription.cursor = start.value
+        elif start.at == "since":
+            with self._before_seconds.time():
+                subscription.cursor = await self._store.before(subject, start.value)
+        if subscription.state is State.ENDED:
+            return
+        self._hub.begin(subject, last_id)
+        subscription.stood_after = last_id
+        subscription.opened = True
+        self._outlet.open([subscription.token])
+        if start.at == "latest" and subscription.framing.position is not None:
+            # So its client can resume before a message came.
+            self._outlet.send([subscription.framing.position(last_id)], [subscription.token])
+
+    async def _last_id(self, subject: str) -> int:
+        """Return the last id of a subject: what is committed from now on is above it, and will come by here."""
+        if self._store.shared:
+            # First, so that no commit falls between the answer and what the others send.
+            await self._peers.follow(subject)
+        else:
+            flow = self._hub.flow(subject)
+            if flow is not None and flow.head is not None:
+                return flow.head
+        return await self._heads.of(subject)
+
     async def _bring_up(self, subscription: Subscription) -> None:
-        if not subscription.opened:
-            try:
-                await self._resolve(subscription)
-            except Refused as error:
-                self._ended(subscription, error)
-                return
-            if subscription.state is State.ENDED:
-                return
-            subscription.opened = True
-            self._outlet.open([subscription.token])
         retry = FIRST_RETRY
-        while subscription.state is State.CATCHING_UP:
+        while subscription.state is State.CATCHING_UP and not self._hub.settle(subscription):
             if self._from_memory(subscription):
-                return
+                continue
             try:
                 await self._from_store(subscription)
                 retry = FIRST_RETRY
@@ -134,55 +137,38 @@ class CatchUp:
                 await asyncio.sleep(retry * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                 retry = min(2 * retry, LAST_RETRY)
 
-    async def _resolve(self, subscription: Subscription) -> None:
-        """Turn the wished start into the id after which to begin."""
-        subject, start = subscription.subject, subscription.start
-        last_id = await self._head(subject)
-        if start.at == "after":
-            if start.value > last_id:
-                raise start_beyond_end(subject, start.value, last_id)
-            subscription.cursor = start.value
-        elif start.at == "since":
-            with self._before_seconds.time():
-                subscription.cursor = await self._store.before(subject, start.value)
-        subscription.stood_after = last_id
-
     def _from_memory(self, subscription: Subscription) -> bool:
-        """Go live with what is remembered; False when it does not reach back far enough."""
-        recent = self._hub.recent
-        commits = recent.after(subscription.subject, subscription.cursor)
-        if commits is None:
+        """Hand over what is remembered; False when that does not go on from where the subscription is."""
+        commits = self._hub.recent.after(subscription.subject, subscription.cursor)
+        if not commits:
             return False
         now = self._clock()
         for commit in commits:
             ids, messages = commit.for_late(subscription.cursor, subscription.stood_after, now, self._encode)
             if not self._offer(subscription, ids, messages, commit.last_id):
-                return True
-        caught_up = subscription.cursor == recent.last_id(subscription.subject)
-        self._hub.join(subscription, State.LIVE if caught_up else State.AHEAD)
+                break
         return True
 
     async def _from_store(self, subscription: Subscription) -> None:
         """Hand over one page of what the store has."""
         subject = subscription.subject
+        flow = self._hub.flow(subject)
+        head = (flow.head if flow is not None else None) or 0
         async with self._reads:
             with self._read_seconds.time():
                 page = await self._store.read(subject, subscription.cursor, PAGE_MESSAGES, PAGE_BYTES)
         if subscription.state is not State.CATCHING_UP:
             return
         stored = page.messages
-        covered = page.last_id if page.complete else stored[-1].id
-        remembered_from = self._hub.recent.first_id(subject)
+        # What came by here before is in the store, or nowhere.
+        covered = max(page.last_id, head) if page.complete else stored[-1].id
+        remembered_from = self._hub.recent.next_id(subject, subscription.cursor)
         if remembered_from is not None and remembered_from <= covered:
             # From there on memory is better: it still has the fire-and-forget messages.
-            covered = max(remembered_from - 1, subscription.cursor)
+            covered = remembered_from - 1
             stored = [message for message in stored if message.id <= covered]
-        messages = [self._encode(subject, m.id, (m.body,), m.published_at)[0] for m in stored]
-        if not self._offer(subscription, [m.id for m in stored], messages, covered):
-            return
-        at_the_end = page.complete and covered == page.last_id
-        if at_the_end and covered >= self._hub.head(subject):
-            self._hub.join(subscription, State.AHEAD)
+        messages = [self._encode(subject, m.id, (m,), m.published_at)[0] for m in stored]
+        self._offer(subscription, [m.id for m in stored], messages, covered)
 
     def _offer(self, subscription: Subscription, ids: list[int], messages: list[bytes], covered: int) -> bool:
         """Hand over messages that stand for everything up to `covered`; False when the subscriber's queue is full."""

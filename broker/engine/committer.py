@@ -66,9 +66,10 @@ class Committer:
         for subject, group in batch.items():
             last_id = last_ids[subject]
             if isinstance(last_id, int):
-                commits.append(Commit(subject, last_id + 1, group, now))
-                messages += len(group)
-                transient += sum([message.expires_at == NEVER_STORED for message in group])
+                commit = Commit.of(subject, last_id + 1, group, now)
+                commits.append(commit)
+                messages += len(commit)
+                transient += commit.expiries.count(NEVER_STORED)
             else:
                 self._metrics.refused.labels(last_id.reason).inc(len(group))
         if messages:

@@ -4,14 +4,17 @@ import asyncio
 from collections.abc import Iterable
 
 from broker.engine.catchup import CatchUp
-from broker.engine.commits import RecentCommits
+from broker.engine.commits import Commit, RecentCommits
 from broker.engine.fetcher import Fetcher, Found, Lookup
+from broker.engine.gaps import Gaps
+from broker.engine.heads import Heads
 from broker.engine.hub import Hub
 from broker.engine.janitor import Janitor
 from broker.engine.outlet import Encoder, Framing, Outlet
+from broker.engine.peers import Alone, Peers
 from broker.engine.publication import Publication
 from broker.engine.rules import Limits, Rules
-from broker.engine.subscription import LATEST, Start, State, Subscription
+from broker.engine.subscription import Start, State, Subscription
 from broker.engine.writer import Writer
 from broker.errors import LimitReached, Refused
 from broker.store.clock import Clock, wall_clock
@@ -20,7 +23,7 @@ from broker.telemetry.metrics import Metrics
 
 
 class Engine:
-    """Publishes, delivers and fetches on one store.
+    """Publishes, delivers and fetches on one store, together with the other brokers on it.
 
     Everything is called on the event loop and returns at once; answers come through `Publication.done`, `found` and
     the outlet, in lists.
@@ -35,6 +38,7 @@ class Engine:
         encode: Encoder,
         found: Found,
         clock: Clock = wall_clock,
+        peers: Peers | None = None,
     ) -> None:
         self.rules = Rules(limits)
         self.clock = clock
@@ -44,12 +48,16 @@ class Engine:
         self._subscriptions: dict[int, Subscription] = {}
         self._tasks: list[asyncio.Task[None]] = []
         recent = RecentCommits(limits.cache_bytes)
-        self._hub = Hub(outlet, encode, recent, metrics, self._catch_up)
-        self._writer = Writer(store, limits, metrics, clock, self._hub.deliver)
-        self._catchup = CatchUp(
-            store, self._hub, outlet, encode, metrics, clock, settled=self._writer.settled, ended=self._end
-        )
+        heads = Heads(store, metrics)
+        self._peers = peers = peers or Alone(connected=not store.shared)
+        self._hub = hub = Hub(outlet, encode, recent, metrics)
+        self._gaps = Gaps(store, hub, heads, peers, metrics) if store.shared else None
+        self._writer = Writer(store, limits, metrics, clock, self._committed)
+        self._catchup = CatchUp(store, hub, heads, peers, outlet, encode, metrics, clock, self._end)
         self._fetcher = Fetcher(store, recent, encode, limits, metrics, clock, found)
+        hub.fell_behind, hub.left = self._catch_up, peers.unfollow
+        if self._gaps is not None:
+            hub.gap = self._gaps.notice
         self.janitor = Janitor(store, metrics)
         metrics.sampled(metrics.subscriptions, lambda: len(self._subscriptions))
         metrics.sampled(metrics.lagging, self._lagging)
@@ -57,7 +65,9 @@ class Engine:
 
     def start(self) -> None:
         """Start the engine's tasks on the running loop."""
-        runs = (self._writer.run(), self._fetcher.run(), self.janitor.run())
+        runs = [self._writer.run(), self._fetcher.run(), self.janitor.run()]
+        if self._gaps is not None:
+            runs.append(self._gaps.run())
         self._tasks = [asyncio.create_task(run) for run in runs]
 
     async def failure(self) -> None:
@@ -91,7 +101,7 @@ class Engine:
     def subscribe(self, token: int, subject: str, start: Start, framing: Framing) -> None:
         """Add a subscription under a new token.
 
-        The outlet is told to open it when it stands: at once, or when the store has said where it starts.
+        The outlet is told to open it when it stands: when the store has said where it starts.
 
         Raises:
             LimitReached: SUBSCRIPTIONS_FULL.
@@ -102,12 +112,7 @@ class Engine:
             raise LimitReached("SUBSCRIPTIONS_FULL", text, {"limit": "max-subscriptions", "value": str(limit)})
         subscription = Subscription(token, subject, start, framing)
         self._subscriptions[token] = subscription
-        if start == LATEST:
-            subscription.opened = True
-            self._hub.join(subscription, State.LIVE)
-            self._catchup.open_live(subscription)
-        else:
-            self._catch_up(subscription)
+        self._catch_up(subscription)
 
     def unsubscribe(self, token: int) -> None:
         """Forget a subscription; unknown tokens are ignored."""
@@ -125,6 +130,19 @@ class Engine:
         """End all subscriptions with the same error."""
         for subscription in list(self._subscriptions.values()):
             self._end(subscription, error)
+
+    def receive(self, commits: list[Commit]) -> None:
+        """Take what other brokers committed; commits may be missing, come late, or come again."""
+        self._hub.receive(commits)
+
+    def resynchronise(self) -> None:
+        """Look for what other brokers committed: something may have been missed."""
+        if self._gaps is not None:
+            self._gaps.look()
+
+    def _committed(self, commits: list[Commit]) -> None:
+        self._peers.committed(commits)
+        self._hub.deliver(commits)
 
     def _catch_up(self, subscription: Subscription) -> None:
         self._hub.join(subscription, State.CATCHING_UP)

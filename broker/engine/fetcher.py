@@ -64,7 +64,7 @@ class Fetcher:
         for lookup in lookups:
             commit = self._recent.find(lookup.subject, lookup.id)
             if commit is not None:
-                if commit.messages[lookup.id - commit.first_id].expires_at > now:
+                if commit.expires_at(lookup.id) > now:
                     answers.append((lookup.token, commit.encoded_one(lookup.id, self._encode)))
                 else:
                     answers.append((lookup.token, _gone(lookup)))

@@ -1,10 +1,12 @@
 """Fan-out: commits go to the live subscribers of their subject, those who fall behind are handed over to catch up."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from broker.engine.commits import Commit, RecentCommits
+from broker.engine.flow import Flow
 from broker.engine.outlet import Encoder, Framing, Outlet
 from broker.engine.subscription import State, Subscription
+from broker.store.contract import StoredMessage
 from broker.telemetry.metrics import Metrics
 
 SLICE_MESSAGES = 500
@@ -15,15 +17,14 @@ SLICE_BYTES = 256 << 10
 class Channel:
     """The subscribers of one subject; it exists while there are any."""
 
-    __slots__ = ("ahead", "head", "live", "others")
+    __slots__ = ("ahead", "flow", "live", "others")
 
     def __init__(self) -> None:
         self.live: dict[Framing, dict[int, Subscription]] = {}
         self.ahead: set[Subscription] = set()
         self.others: set[Subscription] = set()
         """Those that catch up or are blocked."""
-        self.head = 0
-        """The last id that the live flow brought since the channel exists; 0 before the first."""
+        self.flow = Flow()
 
     @property
     def empty(self) -> bool:
@@ -32,27 +33,34 @@ class Channel:
 
 
 class Hub:
-    """Knows who subscribes to what, remembers recent commits, and delivers new ones."""
+    """Knows who subscribes to what, remembers recent commits, and delivers new ones.
 
-    def __init__(
-        self,
-        outlet: Outlet,
-        encode: Encoder,
-        recent: RecentCommits,
-        metrics: Metrics,
-        fell_behind: Callable[[Subscription], None],
-    ) -> None:
+    Attributes:
+        fell_behind: called for a subscription that has to catch up.
+        gap: called with a subject of which messages are missing.
+        left: called with a subject that has no subscribers any more.
+    """
+
+    def __init__(self, outlet: Outlet, encode: Encoder, recent: RecentCommits, metrics: Metrics) -> None:
         self.recent = recent
         self._outlet = outlet
         self._encode = encode
         self._metrics = metrics
-        self._fell_behind = fell_behind
         self._channels: dict[str, Channel] = {}
+        self.fell_behind: Callable[[Subscription], None] = lambda _: None
+        self.gap: Callable[[str], None] = lambda _: None
+        self.left: Callable[[str], None] = lambda _: None
+        metrics.sampled(metrics.reorder_messages, lambda: sum(f.early_messages for f in self._flows()))
+        metrics.sampled(metrics.delivery_lag_messages, lambda: max((f.missing for f in self._flows()), default=0))
 
-    def head(self, subject: str) -> int:
-        """Return the last id that the live flow brought to a subject, 0 when unknown."""
+    def subjects(self) -> list[str]:
+        """Return the subjects that have subscribers."""
+        return list(self._channels)
+
+    def flow(self, subject: str) -> Flow | None:
+        """Return the order of a subject's commits, None while it has no subscribers."""
         channel = self._channels.get(subject)
-        return max(channel.head if channel else 0, self.recent.last_id(subject))
+        return channel.flow if channel is not None else None
 
     def join(self, subscription: Subscription, state: State) -> None:
         """Take in a subscription, or move it to another state."""
@@ -75,15 +83,68 @@ class Hub:
             self._withdraw(channel, subscription)
             if channel.empty:
                 del self._channels[subscription.subject]
+                self.left(subscription.subject)
         subscription.state = State.ENDED
 
+    def begin(self, subject: str, last_id: int) -> None:
+        """Let a subject's flow begin behind its last id, if it has not begun."""
+        channel = self._channels[subject]
+        self._pass_on(channel, channel.flow.begin(last_id))
+        self._look_for_gap(subject, channel)
+
     def deliver(self, commits: list[Commit]) -> None:
-        """Hand new commits to their live subscribers. Each subject's commits come in id order, without gaps."""
+        """Hand new commits of this broker to their subscribers."""
         for commit in commits:
-            self.recent.add(commit)
+            channel = self._channels.get(commit.subject)
+            if channel is None:
+                self.recent.add(commit)
+            else:
+                self._receive(commit, channel)
+
+    def receive(self, commits: Iterable[Commit]) -> None:
+        """Hand commits of other brokers to their subscribers, once what lies before them has come."""
+        for commit in commits:
             channel = self._channels.get(commit.subject)
             if channel is not None:
-                self._deliver(commit, channel)
+                self._receive(commit, channel)
+
+    def expect(self, subject: str, last_id: int) -> None:
+        """Take note that messages up to an id are committed."""
+        channel = self._channels.get(subject)
+        if channel is not None:
+            channel.flow.expect(last_id)
+            self._look_for_gap(subject, channel)
+
+    def fill(self, subject: str, messages: list[StoredMessage], until: int) -> None:
+        """Close a gap up to an id with what the store has of it; what it has not was never stored, or has expired."""
+        channel = self._channels[subject]
+        head = channel.flow.head or 0
+        if until <= head:
+            return
+        missing = [message for message in messages if head < message.id <= until]
+        for commit in _runs(subject, missing):
+            # Nothing waits before the end of the gap, so nothing is ready yet.
+            channel.flow.skip_to(commit.last_id)
+            self._pass_on(channel, [commit])
+        self._metrics.gaps_filled.inc()
+        self._metrics.gap_messages.inc(len(missing))
+        self._metrics.missed.inc((until - head - len(missing)) * sum(map(len, channel.live.values())))
+        self._pass_on(channel, channel.flow.skip_to(until))
+        for subscription in list(channel.ahead):
+            self.settle(subscription)
+
+    def settle(self, subscription: Subscription) -> bool:
+        """Let a subscription that has reached the flow join it; False when it has to catch up."""
+        channel = self._channels[subscription.subject]
+        head = channel.flow.head
+        if head is None or subscription.cursor < head:
+            return False
+        if subscription.cursor == head:
+            self.join(subscription, State.LIVE)
+        else:
+            self.join(subscription, State.AHEAD)
+            self.expect(subscription.subject, subscription.cursor)
+        return True
 
     def hand_over(self, messages: list[bytes], subscription: Subscription) -> bool:
         """Queue encoded messages for one subscriber; False when its queue is full and it got none."""
@@ -94,18 +155,30 @@ class Hub:
         self._metrics.delivered.inc(len(messages))
         return True
 
-    def _deliver(self, commit: Commit, channel: Channel) -> None:
-        channel.head = commit.last_id
-        if channel.live:
-            encoded = commit.encoded(self._encode)
-            for start, messages in slices(encoded):
-                for framing, live in list(channel.live.items()):
-                    refused = self._outlet.send(framing.messages(messages), list(live))
-                    self._metrics.delivered.inc(len(messages) * (len(live) - len(refused)))
-                    for token in refused:
-                        self._overflow(live[token], commit.first_id + start - 1)
-        for subscription in list(channel.ahead):
-            self._meet(subscription, commit)
+    def _receive(self, commit: Commit, channel: Channel) -> None:
+        self._pass_on(channel, channel.flow.take(commit))
+        self._look_for_gap(commit.subject, channel)
+
+    def _look_for_gap(self, subject: str, channel: Channel) -> None:
+        if channel.flow.missing:
+            self.gap(subject)
+
+    def _pass_on(self, channel: Channel, commits: list[Commit]) -> None:
+        for commit in commits:
+            self.recent.add(commit)
+            if channel.live:
+                self._send(commit, channel)
+            for subscription in list(channel.ahead):
+                self._meet(subscription, commit)
+
+    def _send(self, commit: Commit, channel: Channel) -> None:
+        encoded = commit.encoded(self._encode)
+        for start, messages in slices(encoded):
+            for framing, live in list(channel.live.items()):
+                refused = self._outlet.send(framing.messages(messages), list(live))
+                self._metrics.delivered.inc(len(messages) * (len(live) - len(refused)))
+                for token in refused:
+                    self._overflow(live[token], commit.first_id + start - 1)
 
     def _overflow(self, subscription: Subscription, cursor: int) -> None:
         subscription.cursor = cursor
@@ -121,7 +194,11 @@ class Hub:
             self.join(subscription, State.LIVE)
         else:
             self.join(subscription, State.CATCHING_UP)
-            self._fell_behind(subscription)
+            self.fell_behind(subscription)
+
+    def _flows(self) -> list[Flow]:
+        # For scrapes, which come from another thread.
+        return [channel.flow for channel in list(self._channels.values())]
 
     @staticmethod
     def _withdraw(channel: Channel, subscription: Subscription) -> None:
@@ -148,3 +225,16 @@ def slices(encoded: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
             start, size = index, 0
         size += len(message)
     yield start, encoded[start:]
+
+
+def _runs(subject: str, messages: list[StoredMessage]) -> Iterator[Commit]:
+    """Group stored messages to commits: consecutive ids and one time in each."""
+    start = 0
+    for end in range(1, len(messages) + 1):
+        if end < len(messages):
+            before, message = messages[end - 1], messages[end]
+            if message.id == before.id + 1 and message.published_at == before.published_at:
+                continue
+        run = messages[start:end]
+        yield Commit.of(subject, run[0].id, run, run[0].published_at)
+        start = end

@@ -104,11 +104,6 @@ class Writer:
         """Wait until everything that was submitted has its outcome."""
         await self._idle.wait()
 
-    async def settled(self) -> None:
-        """Wait until the commits under way, if there are any, were answered and handed on."""
-        if self._under_way:
-            await asyncio.wait(set(self._under_way))
-
     def _begin_due(self) -> None:
         due = self._due()
         # All of them before the first begins: a commit that ends at once looks for what is due next.

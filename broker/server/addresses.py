@@ -4,7 +4,7 @@ import errno
 import socket
 
 
-def check_free(address: str) -> None:
+def check_free(address: str, purpose: str = "gRPC") -> None:
     """Find out whether HOST:PORT can be listened on.
 
     Raises:
@@ -19,7 +19,7 @@ def check_free(address: str) -> None:
         if taken or len(errors) == len(found):
             raise (taken or errors)[0]
     except OSError as error:
-        raise OSError(f"cannot listen on {address} for gRPC: {error.strerror or error}") from None
+        raise OSError(f"cannot listen on {address} for {purpose}: {error.strerror or error}") from None
 
 
 def _try(family: int, where: tuple[object, ...]) -> OSError | None:

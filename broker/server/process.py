@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import random
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -12,10 +13,13 @@ from pathlib import Path
 
 from broker.engine.engine import Engine
 from broker.errors import StoreInUse, StoreUnavailable
+from broker.peers import Mesh, parse_peers
+from broker.server.addresses import check_free
 from broker.server.grpcio_door import GrpcioDoor
 from broker.server.http import HttpServer
 from broker.server.service import ROUTES, Service
 from broker.server.settings import Settings, parse_settings
+from broker.server.wire import encode_messages
 from broker.store.contract import Store
 from broker.telemetry.logs import configure_logging
 from broker.telemetry.metrics import Metrics
@@ -31,6 +35,9 @@ HANDOVER_MARGIN = 5.0
 HANDOVER_POLL = 0.1
 """Seconds between looks at a store that another process holds."""
 
+OPEN_FIRST_RETRY, OPEN_LAST_RETRY = 0.25, 2.0
+"""Seconds between attempts to open a store for other reasons; doubled each time."""
+
 
 def make_store(settings: Settings) -> Store:
     """Return the store that the settings name, not yet open."""
@@ -43,7 +50,8 @@ def make_store(settings: Settings) -> Store:
         from broker.store.postgres import PostgresStore
 
         password_file = Path(settings.postgres_password_file) if settings.postgres_password_file else None
-        return PostgresStore(settings.postgres_dsn, password_file, settings.postgres_pool)
+        dsn = Path(settings.postgres_dsn_file) if settings.postgres_dsn_file else settings.postgres_dsn
+        return PostgresStore(dsn, password_file, settings.postgres_pool)
     from broker.store.sqlite import SqliteStore
 
     return SqliteStore(settings.sqlite_path, max_bytes=settings.sqlite_limit or None)
@@ -57,62 +65,88 @@ async def serve(settings: Settings) -> None:
         StoreUnavailable: the store cannot be opened.
     """
     stop = _stop_signal()
-    store = make_store(settings)
-    if not await _open(store, stop, patience=settings.drain_timeout + HANDOVER_MARGIN):
-        return
+    metrics = Metrics()
+    readiness = Readiness()
+    http = HttpServer(settings.http, metrics.registry, readiness.why_not)
+    http.start()
+    beating = asyncio.create_task(http.beat())
     try:
-        await _serve(settings, store, stop)
+        store = make_store(settings)
+        if await _open(store, stop, readiness, settings):
+            try:
+                await _serve(settings, store, stop, metrics, readiness, http.address)
+            finally:
+                await store.close()
     finally:
-        await store.close()
+        beating.cancel()
+        http.stop()
 
 
-async def _open(store: Store, stop: asyncio.Event, patience: float) -> bool:
+class Readiness:
+    """Why this broker is not ready, for whoever asks."""
+
+    def __init__(self) -> None:
+        self.why_not: Callable[[], str] = lambda: self.trouble
+        self.trouble = "the store is being opened"
+
+    def follow(self, service: Service) -> None:
+        """Ask the service from now on."""
+        janitor = service.engine.janitor
+
+        def why_not() -> str:
+            if janitor.away_for() > STORE_GRACE:
+                return f"the store has been away for {janitor.away_for():.0f} s: {janitor.trouble}"
+            return "draining" if service.draining else ""
+
+        self.why_not = why_not
+
+
+async def _open(store: Store, stop: asyncio.Event, readiness: Readiness, settings: Settings) -> bool:
     """Open the store; False when told to stop instead.
 
-    While another process holds it, wait `patience` seconds for its end: a pod's successor starts while the pod drains,
-    and one that gave up would be restarted later and later.
+    While another process holds it, wait for its end: a pod's successor starts while the pod drains, and one that gave up
+    would be restarted later and later. For what else is wrong, wait as long as the settings say: where it is mended
+    elsewhere, a broker that waits serves sooner than one that is started again.
     """
-    deadline = asyncio.get_running_loop().time() + patience
-    waiting = False
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    pause, said = OPEN_FIRST_RETRY, ""
     while not stop.is_set():
         try:
             await store.open()
-        except StoreInUse as error:
-            if asyncio.get_running_loop().time() >= deadline:
+        except StoreUnavailable as error:
+            held = isinstance(error, StoreInUse)
+            patience = max(settings.store_wait, settings.drain_timeout + HANDOVER_MARGIN if held else 0.0)
+            if loop.time() >= began + patience:
                 raise
-            if not waiting:
+            readiness.trouble = str(error)
+            if str(error) != said:
                 log.warning("waiting up to %g s: %s", patience, error)
-            waiting = True
+                said = str(error)
+            pause = HANDOVER_POLL if held else min(2 * pause, OPEN_LAST_RETRY)
         else:
             return True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), HANDOVER_POLL)
+            await asyncio.wait_for(stop.wait(), pause * random.uniform(0.8, 1.0))  # noqa: S311 - jitter, not a secret
     return False
 
 
-async def _serve(settings: Settings, store: Store, stop: asyncio.Event) -> None:
-    metrics = Metrics()
+async def _serve(
+    settings: Settings, store: Store, stop: asyncio.Event, metrics: Metrics, readiness: Readiness, http: str
+) -> None:
     door = GrpcioDoor(settings.listen, ROUTES, settings.door)
-    service = Service(door, store, settings.limits, metrics)
-
-    def why_not_ready() -> str:
-        janitor = service.engine.janitor
-        if janitor.away_for() > STORE_GRACE:
-            return f"the store has been away for {janitor.away_for():.0f} s: {janitor.trouble}"
-        return "draining" if service.draining else ""
-
-    http = HttpServer(settings.http, metrics.registry, why_not_ready)
+    mesh = _mesh(settings, store, metrics)
+    service = Service(door, store, settings.limits, metrics, mesh)
     listen = await door.start(service.handle)
+    peers = f" peers={await _join(mesh, service, settings.peer_listen)}" if mesh is not None else ""
     service.start()
-    http.start()
-    background = [asyncio.create_task(http.beat()), asyncio.create_task(_follow_store(service))]
+    readiness.follow(service)
+    following = asyncio.create_task(_follow_store(service))
     metrics.info.labels(version("brokercluster"), store.name, door.name).set(1)
     # What exists now stays: the garbage collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    if store.shared:
-        log.warning("run one broker for each database: subscribers get live only what their own broker published")
-    log.info("broker ready listen=%s http=%s store=%s door=%s", listen, http.address, store.name, door.name)
+    log.info("broker ready listen=%s http=%s store=%s door=%s%s", listen, http, store.name, door.name, peers)
 
     try:
         await _stopped_or_failed(stop, service.engine)
@@ -130,11 +164,29 @@ async def _serve(settings: Settings, store: Store, stop: asyncio.Event) -> None:
         log.error("the store did not take what was published within %g s", settings.drain_timeout)
     # One timeout for both: whoever stops this process counts on it.
     await door.stop(grace=max(0.0, deadline - loop.time()))
+    if mesh is not None:
+        await mesh.stop()
     await service.engine.stop()
-    for task in background:
-        task.cancel()
-    http.stop()
+    following.cancel()
     log.info("stopped")
+
+
+def _mesh(settings: Settings, store: Store, metrics: Metrics) -> Mesh | None:
+    if not settings.peer_listen:
+        if store.shared:
+            log.warning(
+                "without --peer-listen and --peers, messages of other brokers on this database are found by asking it, late"
+            )
+        return None
+    discovery = parse_peers(settings.peers) if settings.peers else None
+    return Mesh(discovery, settings.peer_listen, store.identity, encode_messages, metrics)
+
+
+async def _join(mesh: Mesh, service: Service, listen: str) -> str:
+    """Begin to follow the other brokers; returns the address they follow us at."""
+    check_free(listen, "other brokers")
+    port = await mesh.start(service.engine.receive, service.engine.resynchronise)
+    return f"{listen.rpartition(':')[0]}:{port}"
 
 
 async def _stopped_or_failed(stop: asyncio.Event, engine: Engine) -> None:

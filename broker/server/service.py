@@ -7,6 +7,7 @@ from time import perf_counter
 from broker.api.broker_pb2 import FetchRequest
 from broker.engine.engine import Engine
 from broker.engine.fetcher import Lookup
+from broker.engine.peers import Peers
 from broker.engine.rules import Limits
 from broker.errors import Refused, Unavailable
 from broker.server import reflection
@@ -46,12 +47,14 @@ _BROKER_ROUTES = frozenset(index for index in _ALL_ROUTES if ROUTES[index].path.
 class Service:
     """Handles what a door brings in, by means of an engine."""
 
-    def __init__(self, door: Door, store: Store, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self, door: Door, store: Store, limits: Limits, metrics: Metrics, peers: Peers | None = None
+    ) -> None:
         self._door = door
         self._metrics = metrics
         self._refused_routes: frozenset[int] = frozenset()
         self._outlet = DoorOutlet(door, metrics)
-        self.engine = Engine(store, limits, metrics, self._outlet, encode_messages, self._found)
+        self.engine = Engine(store, limits, metrics, self._outlet, encode_messages, self._found, peers=peers)
         self.health = Health(door)
         self._publishing = Publishing(door, self.engine, metrics)
         self._subscribing = Subscribing(self.engine, self._outlet, metrics)

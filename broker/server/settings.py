@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from broker.engine.rules import Limits
+from broker.peers import parse_peers
 from broker.server.grpcio_door import DoorLimits
 
 KIB, MIB = 1 << 10, 1 << 20
+
+MAX_STORE_WAIT = 1_000_000_000
+"""Seconds, and so for ever."""
 
 _SIZE = re.compile(r"(\d+)(|Ki|Mi|Gi|k|M|G)")
 _FACTORS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -26,9 +30,13 @@ class Settings:
     sqlite_path: str
     sqlite_limit: int
     postgres_dsn: str = field(repr=False)
+    postgres_dsn_file: str
     postgres_password_file: str
     postgres_pool: int
     memory_limit: int
+    store_wait: float
+    peers: str
+    peer_listen: str
     drain_timeout: float
     log_format: str
     log_level: str
@@ -86,20 +94,33 @@ def _expiration(text: str) -> int:
     return seconds
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 3600:
-        raise ValueError(f"{text!r} is not a number of seconds from 0 to 3600")
-    return seconds
+def _seconds(largest: int) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds <= largest:
+            raise ValueError(f"{text!r} is not a number of seconds from 0 to {largest}")
+        return seconds
+
+    return parse
 
 
 def _address(text: str) -> str:
     host, colon, port = text.strip().rpartition(":")
     if not colon or not host or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
         raise ValueError(f"{text!r} is not HOST:PORT, such as 0.0.0.0:50051 or [::]:50051")
+    return text.strip()
+
+
+def _optional_address(text: str) -> str:
+    return _address(text) if text else text
+
+
+def _peers(text: str) -> str:
+    if text:
+        parse_peers(text)
     return text.strip()
 
 
@@ -138,6 +159,7 @@ OPTIONS = [
         "the database of --store postgres, postgresql://USER:PASSWORD@HOST:PORT/DATABASE; "
         "better in the environment, because other users see command lines",
     ),
+    _Option("postgres-dsn-file", str, "", "a file with the URI instead, read anew for each connection"),
     _Option("postgres-password-file", str, "", "a file with the password, read anew for each connection"),
     _Option("postgres-pool", _pool, "8", "connections to PostgreSQL at most, 2 or more; up to 4 of them write"),
     _Option("memory-limit", _positive_size, "256Mi", "bytes --store memory holds; then publishes are refused"),
@@ -149,7 +171,20 @@ OPTIONS = [
     _Option("subscription-queue-bytes", _positive_size, "1Mi", "bytes that may wait for one subscriber; then it lags"),
     _Option("delivery-queue-bytes", _positive_size, "128Mi", "bytes that may wait for all subscribers together"),
     _Option("cache-bytes", _size, "32Mi", "bytes of recent messages kept for fetches and lagging subscribers"),
-    _Option("drain-timeout", _seconds, "25", "seconds that calls may take to end after SIGTERM"),
+    _Option(
+        "store-wait",
+        _seconds(MAX_STORE_WAIT),
+        "0",
+        "seconds to wait at the start for a store that cannot be used, not ready and saying why; 0: end with the reason",
+    ),
+    _Option(
+        "peers",
+        _peers,
+        "",
+        "the other brokers on the same database: dns:///NAME:PORT, all addresses of a name, or HOST:PORT,HOST:PORT",
+    ),
+    _Option("peer-listen", _optional_address, "", "HOST:PORT for the other brokers, which nobody else should reach"),
+    _Option("drain-timeout", _seconds(3600), "25", "seconds that calls may take to end after SIGTERM"),
     _Option("log-format", _one_of("text", "json"), "text", "log lines for people (text) or machines (json)"),
     _Option("log-level", _one_of("debug", "info", "warning", "error"), "info", "the least severe level that is logged"),
 ]
@@ -208,8 +243,14 @@ def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> 
 
     if size("max_body") > size("max_queue_bytes"):
         parser.error("--max-body is larger than --max-queue-bytes: such a message could never be published")
-    if values["store"] == "postgres" and not values["postgres_dsn"]:
-        parser.error("--store=postgres needs BROKER_POSTGRES_DSN (or --postgres-dsn), the URI of its database")
+    if values["store"] == "postgres" and not (values["postgres_dsn"] or values["postgres_dsn_file"]):
+        parser.error(
+            "--store=postgres needs the URI of its database: BROKER_POSTGRES_DSN, --postgres-dsn or --postgres-dsn-file"
+        )
+    if values["store"] != "postgres" and (values["peers"] or values["peer_listen"]):
+        parser.error("--peers and --peer-listen are for brokers that share a store: --store=postgres")
+    if values["peers"] and not values["peer_listen"]:
+        parser.error("--peers needs --peer-listen: the other brokers want to follow this one too")
     limits = Limits(
         max_body=size("max_body"),
         max_expiration=size("max_expiration"),
@@ -231,9 +272,13 @@ def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> 
         sqlite_path=str(values["sqlite_path"]),
         sqlite_limit=size("sqlite_limit"),
         postgres_dsn=str(values["postgres_dsn"]),
+        postgres_dsn_file=str(values["postgres_dsn_file"]),
         postgres_password_file=str(values["postgres_password_file"]),
         postgres_pool=size("postgres_pool"),
         memory_limit=size("memory_limit"),
+        store_wait=float(str(values["store_wait"])),
+        peers=str(values["peers"]),
+        peer_listen=str(values["peer_listen"]),
         drain_timeout=float(str(values["drain_timeout"])),
         log_format=str(values["log_format"]),
         log_level=str(values["log_level"]),

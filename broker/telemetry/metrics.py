@@ -57,6 +57,19 @@ class Metrics:
         self.lagging = gauge("subscriptions_lagging", "Subscriptions that read from the store, not from the live flow.")
         self.overflows = counter("subscription_overflows", "Times a subscriber was too slow for the live flow.")
 
+        self.peers_known = gauge("peers", "Other brokers on the same store that are known.")
+        self.peers_connected = gauge("peers_connected", "Those of them whose commits arrive here.")
+        self.peer_commits = counters(
+            "peer_commits", "Commits exchanged with other brokers, by what became of them.", "event"
+        )
+        self.reorder_messages = gauge("reorder_messages", "Messages that wait for others before them to arrive.")
+        self.gaps_filled = counter("gaps_filled", "Times that messages of other brokers were read from the store.")
+        self.gap_messages = counter("gap_messages", "Messages of other brokers that were read from the store.")
+        self.delivery_lag_messages = gauge(
+            "delivery_lag_messages", "Messages known to be committed that did not arrive here, of the worst subject."
+        )
+        self.delivery_lag_seconds = gauge("delivery_lag_seconds", "For how long the oldest such gap has been open.")
+
         self.queue_messages = gauge("queue_messages", "Messages that wait for the store.")
         self.queue_bytes = gauge("queue_bytes", "Bytes of bodies that wait for the store.")
         self.flush_messages = histogram("flush_messages", "Messages in one commit.", FLUSH_MESSAGES)

@@ -1,6 +1,7 @@
 """Where the database is, said without the password."""
 
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 SHAPE = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
@@ -32,6 +33,33 @@ def describe(dsn: str) -> str:
     hosts = hosts or ",".join(query.get("host", ["the default host"]))
     database = database or query.get("dbname", query.get("database", ["the default database"]))[-1]
     return f"{hosts}/{database}"
+
+
+def read_dsn(file: Path) -> str:
+    """Return the DSN in a file.
+
+    Raises:
+        OSError: it cannot be read, or holds no DSN.
+    """
+    try:
+        dsn = read_text(file, "DSN")
+        describe(dsn)
+    except ValueError as error:
+        raise OSError(f"the DSN file {file} is of no use: {error}") from None
+    return dsn
+
+
+def read_text(file: Path, name: str) -> str:
+    """Return what stands in a file, without its line end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return file.read_text().strip("\r\n")
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise OSError(f"the {name} file {file} cannot be read: {reason}") from error
 
 
 def _malformed() -> ValueError:

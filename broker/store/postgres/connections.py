@@ -12,7 +12,7 @@ import asyncpg
 from asyncpg.connect_utils import SessionAttribute
 
 from broker.errors import Refused, StoreUnavailable
-from broker.store.postgres.address import describe
+from broker.store.postgres.address import describe, read_dsn, read_text
 from broker.store.postgres.errors import FAILURES, ends_session, is_answer, is_passing, translate
 
 if TYPE_CHECKING:
@@ -49,15 +49,15 @@ class Connections:
     """Opens connections when they are needed, keeps them, and replaces broken ones.
 
     Args:
-        dsn: where, as whom and how; a password in it yields to the file's.
-        password_file: read for each new connection, so that the password may change while the broker runs.
+        dsn: where, as whom and how, or a file that holds it; a password in it yields to the file's.
+        password_file: holds the password. Files are read for each new connection: they may change while the broker runs.
         size: connections at most.
     """
 
-    def __init__(self, dsn: str, password_file: Path | None, size: int) -> None:
-        self.where = describe(dsn)
+    def __init__(self, dsn: str | Path, password_file: Path | None, size: int) -> None:
+        self.where = f"the address in {dsn}" if isinstance(dsn, Path) else describe(dsn)
         self._dsn = dsn
-        self._password = (lambda: _read(password_file)) if password_file is not None else None
+        self._password = (lambda: read_text(password_file, "password")) if password_file is not None else None
         self._size = size
         self.opened: Callable[[], None] = lambda: None
         """Called for each new connection: the server behind it may be another one than before."""
@@ -207,8 +207,12 @@ class Connections:
         log.debug("next attempt in %.2f s: %s", pause, trouble.message)
 
     async def _connect(self) -> Connection:
+        dsn = self._dsn
+        if isinstance(dsn, Path):
+            dsn = read_dsn(dsn)
+            self.where = describe(dsn)
         connection: Connection = await asyncpg.connect(
-            self._dsn,
+            dsn,
             password=self._password,
             timeout=CONNECT_SECONDS,
             command_timeout=ANSWER_SECONDS,
@@ -224,11 +228,3 @@ class Connections:
             connection.terminate()
             raise
         return connection
-
-
-def _read(password_file: Path) -> str:
-    try:
-        return password_file.read_text().strip("\r\n")
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise OSError(f"the password file {password_file} cannot be read: {reason}") from error

@@ -27,7 +27,7 @@ class PostgresStore:
     """A Store in one PostgreSQL database, durable, for any number of replicas.
 
     Args:
-        dsn: a PostgreSQL URI.
+        dsn: a PostgreSQL URI, or a file that holds it; read for each new connection.
         password_file: holds the password, on one line; read for each new connection.
         pool: connections at most, 2 or more; half of them append, up to MAX_WRITERS.
         clock: tells the time, in milliseconds.
@@ -40,7 +40,7 @@ class PostgresStore:
 
     def __init__(
         self,
-        dsn: str,
+        dsn: str | Path,
         password_file: Path | None = None,
         pool: int = DEFAULT_POOL,
         clock: Clock = wall_clock,
