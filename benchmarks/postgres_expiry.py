@@ -87,7 +87,7 @@ class Load:
         # Five subjects of the twenty in each append.
         names = [SUBJECTS[(5 * self._turn + number) % len(SUBJECTS)] for number in range(5)]
         began = time.perf_counter()
-        await self._store.append({name: [message] * (BATCH // 5) for name in names}, now)
+        await self._store.append({name: [message] * (BATCH // 5) for name in names}, now, now)
         self.appends.append(time.perf_counter() - began)
 
     async def paced(self, rate: float, seconds: float) -> None:

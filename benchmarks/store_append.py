@@ -26,7 +26,7 @@ import asyncpg
 import uvloop
 
 from broker.errors import Refused
-from broker.store import MemoryStore, NewMessage, PostgresStore, SqliteStore, wall_clock
+from broker.store import Appended, MemoryStore, NewMessage, PostgresStore, SqliteStore, wall_clock
 from broker.store.contract import Batch
 from tests.support.postgres import shared_server
 
@@ -34,6 +34,9 @@ CASES = ((1, 1), (32, 1), (256, 1), (2048, 1), (256, 100), (2048, 100))
 """Publishers and subjects."""
 
 BODY = b"x" * 100
+WINDOW = 120_000
+"""Milliseconds that keys are remembered."""
+
 LIFE = 3_600_000
 """Milliseconds until a message expires."""
 
@@ -46,7 +49,7 @@ class Appends(Protocol):
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
-    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]: ...
+    async def append(self, batch: Batch, published_at: int, keys_until: int) -> dict[str, Appended | Refused]: ...
 
 
 class RawPostgres:
@@ -65,7 +68,7 @@ class RawPostgres:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+    async def append(self, batch: Batch, published_at: int, _: int) -> dict[str, Appended | Refused]:
         keys: list[int] = []
         ids: list[int] = []
         for name, messages in batch.items():
@@ -105,7 +108,7 @@ async def measure(store: Appends, publishers: int, subjects: int, seconds: float
             batch.setdefault(names[publisher % subjects], []).append(message)
         turn += publishers
         before = time.perf_counter()
-        await store.append(batch, published_at)
+        await store.append(batch, published_at, published_at + WINDOW)
         now = time.perf_counter()
         durations.append(now - before)
         appended += publishers

@@ -17,7 +17,7 @@ class Backlog:
         metrics.sampled(metrics.queue_bytes, lambda: self._bytes)
 
     def take(self, messages: int, size: int) -> None:
-        """Count messages that begin to wait; `size` is that of their bodies, in bytes. Where nothing waits, any may.
+        """Count messages that begin to wait; `size` is in bytes. Where nothing waits, any may.
 
         Raises:
             LimitReached: PUBLISH_QUEUE_FULL; nothing was counted.

@@ -8,9 +8,10 @@ from typing import Protocol, Self
 from broker.engine.outlet import Content, Encoder
 from broker.store.contract import NEVER_STORED
 
-MESSAGE_OVERHEAD, COMMIT_OVERHEAD, SUBJECT_OVERHEAD = 224, 464, 1024
-"""Bytes that a remembered message, its commit and its subject each cost beside bodies and names: objects, slots,
-tables. A test holds the figures to what Python really takes: a flood of small ones must not pass the limit either."""
+MESSAGE_OVERHEAD, HEADERS_OVERHEAD, COMMIT_OVERHEAD, SUBJECT_OVERHEAD = 224, 64, 464, 1024
+"""Bytes that a remembered message, its headers, its commit and its subject each cost beside what is in them: objects,
+slots, tables. A test holds the figures to what Python really takes: a flood of small ones must not pass the limit
+either."""
 
 
 class Committed(Content, Protocol):
@@ -72,8 +73,9 @@ class Commit:
         """The bytes of memory that it takes, about, once it is encoded."""
         if not self._cost:
             if self._messages:
-                # Each body counts twice: as published, and encoded (with its subject).
-                contents = 2 * sum([len(message.body) + len(message.headers) for message in self._messages])
+                # Content counts twice: as published, and encoded (with its subject).
+                contents = 2 * sum([len(message.body) for message in self._messages])
+                contents += sum([2 * len(m.headers) + HEADERS_OVERHEAD for m in self._messages if m.headers])
                 contents += len(self.subject) * len(self.expiries)
             else:
                 contents = sum(map(len, self._encoded or ()))

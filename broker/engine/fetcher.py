@@ -109,7 +109,7 @@ class Fetcher:
             if message is None:
                 answers.append((lookup.token, _gone(lookup)))
             else:
-                encoded = self._encode(lookup.subject, message.id, (message.body,), message.published_at)[0]
+                encoded = self._encode(lookup.subject, message.id, (message,), message.published_at)[0]
                 answers.append((lookup.token, encoded))
         return answers
 

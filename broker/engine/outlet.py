@@ -39,8 +39,18 @@ class Outlet(Protocol):
         """End a subscription with an error, after what is queued for it."""
 
 
+class Content(Protocol):
+    """What of a message is encoded; new and stored messages have it."""
+
+    @property
+    def body(self) -> bytes: ...  # noqa: D102
+
+    @property
+    def headers(self) -> bytes: ...  # noqa: D102
+
+
 class Encoder(Protocol):
     """Turns messages into what subscribers and fetchers get."""
 
-    def __call__(self, subject: str, first_id: int, bodies: Sequence[bytes], published_at: int) -> list[bytes]:
+    def __call__(self, subject: str, first_id: int, messages: Sequence[Content], published_at: int) -> list[bytes]:
         """Encode consecutive messages of one commit; `published_at` in ms."""

@@ -6,8 +6,15 @@ from dataclasses import dataclass
 from broker.errors import Refused
 from broker.store.contract import NewMessage
 
+
+class Duplicate(int):
+    """The id that an earlier message with the same key got."""
+
+    __slots__ = ()
+
+
 Outcome = int | Refused
-"""The id that a message got, or why it got none."""
+"""The id that a message got (a Duplicate when it is not new), or why it got none."""
 
 
 @dataclass(slots=True)
@@ -19,10 +26,10 @@ class Publication:
     done: Callable[[list[Outcome]], None]
     """Called once, with an outcome for each message."""
     size: int = 0
-    """Bytes of the bodies."""
+    """Bytes of bodies, headers and keys."""
 
     def __post_init__(self) -> None:
-        self.size = sum([len(message.body) for _, message in self.messages])
+        self.size = sum([len(body) + len(headers) + len(key) for _, (body, _, headers, key) in self.messages])
 
 
 def split(publication: Publication, shards: int) -> Iterable[tuple[int, Publication]]:

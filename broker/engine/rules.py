@@ -1,10 +1,12 @@
 """What a message, a subject and a start position must be like, and the limits of one broker."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker.errors import InvalidRequest
 
 MAX_SUBJECT_BYTES = 255
+MAX_KEY_BYTES = 255
 
 _CONTROL = frozenset(map(chr, [*range(0x20), *range(0x7F, 0xA0)]))
 """C0 and C1 control characters and DEL (Unicode category Cc): they would break logs, terminals and metrics."""
@@ -15,13 +17,17 @@ class Limits:
     """The bounds of one broker. Sizes in bytes, times in seconds."""
 
     max_body: int = 1 << 20
+    max_headers: int = 8 << 10
+    """Bytes of a message's headers, names and values together."""
     max_expiration: int = 604_800
+    deduplication_window: float = 120.0
+    """How long the key of a message is remembered; 0: keys are ignored."""
     max_batch_messages: int = 10_000
     """Messages in one frame of PublishBatch or PublishStream."""
     max_queue_messages: int = 100_000
     """Messages that wait for the store."""
     max_queue_bytes: int = 64 << 20
-    """Bytes of bodies that wait for the store."""
+    """Bytes of bodies, headers and keys that wait for the store."""
     max_subscriptions: int = 10_000
     max_lookups: int = 10_000
     """Fetches that wait for the store."""
@@ -89,6 +95,28 @@ class Rules:
                 field="expirationSeconds",
                 limit=str(self._max_expiration),
             )
+
+    def check_key(self, key: bytes) -> None:
+        """Refuse a key that is too long.
+
+        Raises:
+            InvalidRequest: MESSAGE_KEY_TOO_LONG.
+        """
+        if len(key) > MAX_KEY_BYTES:
+            text = f"message_key has {len(key)} bytes: at most {MAX_KEY_BYTES} are allowed"
+            raise _bad("MESSAGE_KEY_TOO_LONG", text, field="message_key", limit=str(MAX_KEY_BYTES))
+
+    def check_headers(self, headers: Mapping[str, bytes]) -> None:
+        """Refuse headers that are too large.
+
+        Raises:
+            InvalidRequest: HEADERS_TOO_LARGE.
+        """
+        limit = self.limits.max_headers
+        size = sum([len(name.encode()) + len(value) for name, value in headers.items()])
+        if size > limit:
+            text = f"the names and values of the headers have {size} bytes: this broker takes at most {limit}"
+            raise _bad("HEADERS_TOO_LARGE", text, field="headers", limit=str(limit))
 
     def check_batch(self, messages: int) -> None:
         """Refuse a frame of too many messages.

@@ -66,7 +66,7 @@ class Writer:
         committed: Callable[[list[Commit]], None],
     ) -> None:
         self._backlog = Backlog(limits, metrics)
-        self._committer = Committer(store, metrics, clock, committed)
+        self._committer = Committer(store, limits, metrics, clock, committed)
         self._shards = [_Shard() for _ in range(store.writers)]
         self._commits = 0
         """Begun and not ended."""

@@ -7,12 +7,12 @@ from time import perf_counter
 
 from broker.api.broker_pb2 import PublishBatchRequest, PublishBatchResponse, PublishError, PublishRequest
 from broker.engine.engine import Engine
-from broker.engine.publication import Outcome, Publication
+from broker.engine.publication import Duplicate, Outcome, Publication
 from broker.errors import Refused
 from broker.server.calls import CANCELLED, CallMetrics
 from broker.server.door import Answer, Call, Door, Ending
 from broker.server.statuses import OK, code_of, ending
-from broker.server.wire import decode, publish_response
+from broker.server.wire import decode, encode_headers, publish_response
 from broker.store.contract import NEVER_STORED, NewMessage
 from broker.telemetry.metrics import Metrics
 
@@ -129,8 +129,17 @@ class Publishing:
 
     def _message(self, request: PublishRequest, now: int) -> tuple[str, NewMessage]:
         subject, body, expiration = request.subject, request.body, request.expirationSeconds
-        self._engine.rules.check_message(subject, body, expiration)
-        return subject, NewMessage(body, now + 1000 * expiration if expiration else NEVER_STORED)
+        rules = self._engine.rules
+        rules.check_message(subject, body, expiration)
+        headers, key = b"", request.message_key
+        if key:
+            rules.check_key(key)
+            if not rules.limits.deduplication_window:
+                key = b""
+        if request.headers:
+            rules.check_headers(request.headers)
+            headers = encode_headers(request)
+        return subject, NewMessage(body, now + 1000 * expiration if expiration else NEVER_STORED, headers, key)
 
     def _frame(self, data: bytes, answer: Callable[[bytes], None]) -> None:
         """Publish a frame; `answer` gets the response.
@@ -142,6 +151,7 @@ class Publishing:
         self._engine.rules.check_batch(len(requests))
         now = self._engine.clock()
         ids = [0] * len(requests)
+        duplicates: list[int] = []
         refused: list[tuple[int, Refused]] = []
         messages: list[tuple[str, NewMessage]] = []
         positions: list[int] = []
@@ -159,7 +169,9 @@ class Publishing:
                     refused.append((position, outcome))
                 else:
                     ids[position] = outcome
-            answer(_batch_response(ids, refused))
+                    if type(outcome) is Duplicate:
+                        duplicates.append(position)
+            answer(_batch_response(ids, duplicates, refused))
 
         if not messages:
             done([])
@@ -218,8 +230,8 @@ class _PublishStream:
         return responses
 
 
-def _batch_response(ids: list[int], refused: list[tuple[int, Refused]]) -> bytes:
-    response = PublishBatchResponse(ids=ids)
+def _batch_response(ids: list[int], duplicates: list[int], refused: list[tuple[int, Refused]]) -> bytes:
+    response = PublishBatchResponse(ids=ids, duplicates=duplicates)
     for position, error in sorted(refused, key=lambda pair: pair[0]):
         response.errors.append(
             PublishError(index=position, code=code_of(error), reason=error.reason, message=error.message)

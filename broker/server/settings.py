@@ -164,7 +164,14 @@ OPTIONS = [
     _Option("postgres-pool", _pool, "8", "connections to PostgreSQL at most, 2 or more; up to 4 of them write"),
     _Option("memory-limit", _positive_size, "256Mi", "bytes --store memory holds; then publishes are refused"),
     _Option("max-body", _positive_size, "1Mi", "bytes of the largest message body"),
+    _Option("max-headers", _size, "8Ki", "bytes of the names and values of a message's headers"),
     _Option("max-expiration", _expiration, "604800", "seconds of the longest expiration"),
+    _Option(
+        "deduplication-window",
+        _seconds,
+        "120",
+        "seconds that the key of a message is remembered, so that it is taken once; 0 ignores keys",
+    ),
     _Option("max-queue-messages", _count, "100000", "messages that may wait for the store; then they are refused"),
     _Option("max-queue-bytes", _positive_size, "64Mi", "bytes of bodies that may wait for the store"),
     _Option("max-subscriptions", _count, "10000", "subscriptions at one time"),
@@ -253,7 +260,9 @@ def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> 
         parser.error("--peers needs --peer-listen: the other brokers want to follow this one too")
     limits = Limits(
         max_body=size("max_body"),
+        max_headers=size("max_headers"),
         max_expiration=size("max_expiration"),
+        deduplication_window=float(str(values["deduplication_window"])),
         max_queue_messages=size("max_queue_messages"),
         max_queue_bytes=size("max_queue_bytes"),
         max_subscriptions=size("max_subscriptions"),
@@ -261,7 +270,7 @@ def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> 
     )
     door = DoorLimits(
         # Room for two of the largest messages in a frame, and for being told exactly what is too large.
-        max_request=max(4 * MIB, 2 * size("max_body")) + 64 * KIB,
+        max_request=max(4 * MIB, 2 * (size("max_body") + size("max_headers"))) + 64 * KIB,
         max_stream_queue=size("subscription_queue_bytes"),
         max_queued=size("delivery_queue_bytes"),
     )

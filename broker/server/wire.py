@@ -12,8 +12,9 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.api.broker_pb2 import Message as WireMessage
-from broker.api.broker_pb2 import MessageBatch
-from broker.engine.outlet import Framing
+from broker.api.broker_pb2 import MessageBatch, PublishRequest, PublishResponse
+from broker.engine.outlet import Content, Framing
+from broker.engine.publication import Duplicate
 from broker.errors import InvalidRequest
 
 M = TypeVar("M", bound=Message)
@@ -29,6 +30,7 @@ _SUBJECT = _key(WireMessage.SUBJECT_FIELD_NUMBER, _LENGTH)
 _ID = _key(WireMessage.ID_FIELD_NUMBER, _VARINT)
 _PUBLISHED_AT = _key(WireMessage.PUBLISHED_AT_FIELD_NUMBER, _LENGTH)
 _POSITION = _key(MessageBatch.POSITION_FIELD_NUMBER, _VARINT)
+_DUPLICATE = _key(PublishResponse.DUPLICATE_FIELD_NUMBER, _VARINT) + b"\1"
 _FIRST_VARINT = _key(1, _VARINT)
 _FIRST_LENGTH = _key(1, _LENGTH)
 
@@ -50,15 +52,15 @@ def varint(number: int) -> bytes:
 _SMALL = [bytes([number]) for number in range(0x80)]
 
 
-def encode_messages(subject: str, first_id: int, bodies: Sequence[bytes], published_at: int) -> list[bytes]:
+def encode_messages(subject: str, first_id: int, messages: Sequence[Content], published_at: int) -> list[bytes]:
     """Encode consecutive messages of one commit as `broker.Message`; `published_at` in ms."""
     name = subject.encode()
     seconds, milliseconds = divmod(published_at, 1000)
     time = Timestamp(seconds=seconds, nanos=milliseconds * 1_000_000).SerializeToString()
     shared = b"".join((_SUBJECT, varint(len(name)), name, _PUBLISHED_AT, varint(len(time)), time, _ID))
     return [
-        b"".join((_BODY, varint(len(body)), body, shared, varint(message_id)))
-        for message_id, body in enumerate(bodies, first_id)
+        b"".join((_BODY, varint(len(body := message.body)), body, shared, varint(message_id), message.headers))
+        for message_id, message in enumerate(messages, first_id)
     ]
 
 
@@ -84,9 +86,15 @@ BATCH = Framing(_joined, _position)
 """SubscribeBatch: one `broker.MessageBatch` holds many messages."""
 
 
-def publish_response(message_id: int) -> bytes:
+def publish_response(outcome: int) -> bytes:
     """Encode a `broker.PublishResponse`."""
-    return _FIRST_VARINT + varint(message_id)
+    encoded = _FIRST_VARINT + varint(outcome)
+    return encoded + _DUPLICATE if type(outcome) is Duplicate else encoded
+
+
+def encode_headers(request: PublishRequest) -> bytes:
+    """Return a message's headers as they stand in a `broker.Message`, in the order of their names."""
+    return WireMessage(headers=request.headers).SerializeToString(deterministic=True)
 
 
 def decode(kind: type[M], data: bytes) -> M:

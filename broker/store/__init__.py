@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from broker.store.clock import Clock, wall_clock
 from broker.store.contract import (
     NEVER_STORED,
+    Appended,
     Batch,
     NewMessage,
     Page,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEVER_STORED",
+    "Appended",
     "Batch",
     "Clock",
     "MemoryStore",

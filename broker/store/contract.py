@@ -4,12 +4,15 @@ Promises of every store:
 - the ids of a subject are 1, 2, 3, … in commit order, and an id is never given twice, whatever expires, is deleted
   or (where the store is durable) restarts;
 - when `append` returns an id, the message is as durable as the store can make it;
-- a message is not returned by `read` or `get` once its `expires_at` has come.
+- a message is not returned by `read` or `get` once its `expires_at` has come;
+- a message whose key was appended to the same subject before takes no id and is not stored, until the key's time has
+  come. Keys outlive their messages: one that was never stored, or has expired, still keeps its key.
 
 Times are integers: milliseconds since the Unix epoch.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from broker.errors import Refused
@@ -24,6 +27,10 @@ class NewMessage(NamedTuple):
     body: bytes
     expires_at: int
     """When it stops being readable (ms), or NEVER_STORED."""
+    headers: bytes = b""
+    """What travels with the body, in a form that only those who write and read it know."""
+    key: bytes = b""
+    """Names the message within its subject, so that it is taken once; empty when it has no name."""
 
 
 class StoredMessage(NamedTuple):
@@ -33,6 +40,20 @@ class StoredMessage(NamedTuple):
     body: bytes
     published_at: int
     expires_at: int
+    headers: bytes = b""
+
+
+NO_DUPLICATES: Mapping[int, int] = MappingProxyType({})
+"""Shared by all who have none."""
+
+
+class Appended(NamedTuple):
+    """What became of one subject's messages in a batch."""
+
+    last_id: int
+    """The subject's last id before the batch: its new messages have the ids after that, in their order."""
+    duplicates: Mapping[int, int] = NO_DUPLICATES
+    """Messages that are not new, by their places in the subject's list: the id that the first one with the key got."""
 
 
 class Page(NamedTuple):
@@ -50,13 +71,14 @@ class StoreUsage(NamedTuple):
     """How full a store is."""
 
     bytes: int
-    """What counts against the limit: bodies and overheads (memory), pages in use (sqlite), files (postgres)."""
+    """What counts against the limit: messages, keys and overheads (memory), pages in use (sqlite), files (postgres)."""
     limit: int | None
     """The bound of `bytes`, where there is one."""
 
 
 Batch = Mapping[str, Sequence[NewMessage]]
-"""Messages by subject, each subject's in the order in which they take their ids. No subject is empty."""
+"""Messages by subject, each subject's in the order in which they take their ids. No subject is empty, and no key occurs
+twice in a subject's list."""
 
 
 class Store(Protocol):
@@ -92,15 +114,17 @@ class Store(Protocol):
     async def close(self) -> None:
         """Release everything. Calls that are under way finish first."""
 
-    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+    async def append(self, batch: Batch, published_at: int, keys_until: int) -> dict[str, Appended | Refused]:
         """Commit a batch: for each subject all of its messages or none.
+
+        The keys of the batch are remembered until `keys_until` (ms); from that time on they may come again.
 
         `published_at` never falls from one call to the next with the same subject: `before` relies on it. Where
         replicas share the store and their clocks differ, the store keeps the latest time the subject has had.
 
         Returns:
-            For each subject the last id *before* the batch (so its messages have the ids after that, in their
-            order), or the error that refused this subject's messages.
+            For each subject its last id *before* the batch and which of its messages are duplicates, or the error
+            that refused this subject's messages.
 
         Raises:
             StoreFull: there was no room; nothing of the batch was stored.
@@ -111,7 +135,7 @@ class Store(Protocol):
     async def read(self, subject: str, after_id: int, limit: int, max_bytes: int) -> Page:
         """Return readable messages with greater ids, in id order.
 
-        At most `limit` (≥ 1) messages, and no more than fit into `max_bytes` of bodies (but always one).
+        At most `limit` (≥ 1) messages, and no more than fit into `max_bytes` of bodies and headers (but always one).
         """
 
     async def get(self, keys: Sequence[tuple[str, int]]) -> list[StoredMessage | None]:
@@ -127,7 +151,11 @@ class Store(Protocol):
         """
 
     async def expire(self, limit: int) -> int:
-        """Delete at most `limit` expired messages and return how many were deleted; ids are not reused."""
+        """Delete at most `limit` expired messages and return how many; ids are not reused.
+
+        Keys whose time has come are deleted as well, as many as come due between two calls at full load; they do not
+        count.
+        """
 
     async def usage(self) -> StoreUsage:
         """Return how full the store is."""

@@ -1,12 +1,13 @@
 """Messages in memory: nothing survives the process, and nothing is dropped to make room.
 
-The limit is on bytes as counted here: bodies, subject names, and a fixed overhead for what Python keeps around each
-(measured; a test holds the figures to reality). Subjects are never forgotten, because their ids must not come again.
+The limit is on bytes as counted here: bodies, headers, keys, subject names, and a fixed overhead for what Python keeps
+around each (measured; a test holds the figures to reality). Subjects are never forgotten, because their ids must not
+come again.
 """
 
 import heapq
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 
@@ -14,16 +15,22 @@ from broker.errors import Refused, StoreFull
 from broker.store.clock import Clock, wall_clock
 from broker.store.contract import (
     NEVER_STORED,
+    NO_DUPLICATES,
+    Appended,
     Batch,
     NewMessage,
     Page,
     StoredMessage,
     StoreUsage,
 )
-from broker.store.log import BODY, CHUNK, EXPIRES_AT, ID, MessageLog, Record
+from broker.store.keys import KEY_OVERHEAD, Keys
+from broker.store.log import BODY, CHUNK, EXPIRES_AT, HEADERS, ID, MessageLog, Record
 
-MESSAGE_OVERHEAD = 352
+MESSAGE_OVERHEAD = 368
 """Bytes counted for a stored message beside its body, at worst: its record, numbers, and entry in the expiry heap."""
+
+HEADERS_OVERHEAD = 48
+"""Bytes counted for headers beside themselves."""
 
 SUBJECT_OVERHEAD = 512
 """Bytes counted for a subject beside its name: its counter, its log with one chunk, its share of the table."""
@@ -34,9 +41,10 @@ DEFAULT_LIMIT = 256 * 1024 * 1024
 
 
 class _Subject:
-    __slots__ = ("last_id", "log")
+    __slots__ = ("last_id", "log", "number")
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.last_id = 0
         self.log = MessageLog()
 
@@ -58,6 +66,7 @@ class MemoryStore:
         self._clock = clock
         self._used = 0
         self._subjects: dict[str, _Subject] = {}
+        self._keys = Keys()
         self._runs: list[_Run] = []
         self._uncounted = 0
         """Messages that expired to make room, which `expire` has not reported yet."""
@@ -68,13 +77,18 @@ class MemoryStore:
     async def close(self) -> None:
         """Nothing to do."""
 
-    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+    async def append(self, batch: Batch, published_at: int, keys_until: int) -> dict[str, Appended | Refused]:
         """Store each subject's messages that fit; a subject that does not fit gets StoreFull as its result."""
-        return {name: self._append(name, messages, published_at) for name, messages in batch.items()}
+        return {name: self._append(name, messages, published_at, keys_until) for name, messages in batch.items()}
 
-    def _append(self, name: str, messages: Sequence[NewMessage], published_at: int) -> int | Refused:
+    def _append(
+        self, name: str, messages: Sequence[NewMessage], published_at: int, keys_until: int
+    ) -> Appended | Refused:
         subject = self._subjects.get(name)
-        room = sum(MESSAGE_OVERHEAD + len(body) for body, expires_at in messages if expires_at != NEVER_STORED)
+        duplicates = self._duplicates(subject, messages) if subject is not None else NO_DUPLICATES
+        if duplicates:
+            messages = [message for place, message in enumerate(messages) if place not in duplicates]
+        room = _room(messages)
         if subject is None:
             room += SUBJECT_OVERHEAD + sys.getsizeof(name)
         if not self._make_room(room):
@@ -85,18 +99,32 @@ class MemoryStore:
             )
         self._used += room
         if subject is None:
-            subject = self._subjects[name] = _Subject()
+            subject = self._subjects[name] = _Subject(len(self._subjects))
         before, subject.last_id = subject.last_id, subject.last_id + len(messages)
         stored: list[Record] = [
-            (message_id, body, published_at, expires_at)
-            for message_id, (body, expires_at) in enumerate(messages, before + 1)
+            (message_id, body, published_at, expires_at, headers)
+            for message_id, (body, expires_at, headers, _) in enumerate(messages, before + 1)
             if expires_at != NEVER_STORED
         ]
         subject.log.extend(stored)
         for expires_at, run in groupby(stored, key=_expires_at_of):
             ids = [message[ID] for message in run]
             heapq.heappush(self._runs, (expires_at, name, ids[0], ids[-1]))
-        return before
+        keys = [(message.key, message_id) for message_id, message in enumerate(messages, before + 1) if message.key]
+        if keys:
+            self._keys.add(subject.number, keys, keys_until)
+            # So that those that are due never pile up: twice as many may go as come.
+            self._forget_keys(2 * len(keys))
+        return Appended(before, duplicates)
+
+    def _duplicates(self, subject: _Subject, messages: Sequence[NewMessage]) -> Mapping[int, int]:
+        now = self._clock()
+        found = {
+            place: known
+            for place, message in enumerate(messages)
+            if message.key and (known := self._keys.find(subject.number, message.key, now)) is not None
+        }
+        return found or NO_DUPLICATES
 
     async def read(self, subject: str, after_id: int, limit: int, max_bytes: int) -> Page:
         """Return readable messages with greater ids, in id order."""
@@ -105,7 +133,7 @@ class MemoryStore:
             return Page([], 0, True)
         messages: list[StoredMessage] = []
         for record in self._readable(known.log.after(after_id)):
-            max_bytes -= len(record[BODY])
+            max_bytes -= len(record[BODY]) + len(record[HEADERS])
             if messages and (len(messages) == limit or max_bytes < 0):
                 return Page(messages, known.last_id, False)
             messages.append(StoredMessage._make(record))
@@ -135,6 +163,7 @@ class MemoryStore:
 
     async def expire(self, limit: int) -> int:
         """Delete at most `limit` expired messages and return how many; those that made room before count here too."""
+        self._forget_keys(limit)
         expired = min(limit, self._uncounted)
         self._uncounted -= expired
         while expired < limit and (removed := self._remove_due(limit - expired)) is not None:
@@ -152,6 +181,8 @@ class MemoryStore:
     def _make_room(self, room: int) -> bool:
         """Delete expired messages until `room` bytes fit, and return whether they do."""
         while self._used + room > self._limit:
+            if self._forget_keys(CHUNK):
+                continue
             removed = self._remove_due(CHUNK)
             if removed is None:
                 return False
@@ -167,5 +198,20 @@ class MemoryStore:
         if until < last_id:
             heapq.heappush(self._runs, (expires_at, name, until + 1, last_id))
         removed = self._subjects[name].log.remove(first_id, until)
-        self._used -= sum(MESSAGE_OVERHEAD + len(record[BODY]) for record in removed)
+        self._used -= sum([MESSAGE_OVERHEAD + len(record[BODY]) for record in removed])
+        self._used -= sum([HEADERS_OVERHEAD + len(record[HEADERS]) for record in removed if record[HEADERS]])
         return len(removed)
+
+    def _forget_keys(self, limit: int) -> int:
+        """Forget about so many keys that are due, and return how many bytes that gave back."""
+        freed = self._keys.forget_due(self._clock(), limit)
+        self._used -= freed
+        return freed
+
+
+def _room(messages: Sequence[NewMessage]) -> int:
+    """Return the bytes that messages and their keys count for."""
+    stored = [message for message in messages if message.expires_at != NEVER_STORED]
+    room = sum([MESSAGE_OVERHEAD + len(message.body) for message in stored])
+    room += sum([HEADERS_OVERHEAD + len(message.headers) for message in stored if message.headers])
+    return room + sum([KEY_OVERHEAD + len(message.key) for message in messages if message.key])

@@ -46,6 +46,9 @@ class Metrics:
         self.sent_bytes = counter("sent_bytes", "Bytes of response messages.")
 
         self.published = counters("messages_published", "Messages that took an id, by whether they are kept.", "kind")
+        self.duplicates = counter(
+            "messages_duplicate", "Messages that were published before, by their keys, and so not again."
+        )
         self.refused = counters("messages_refused", "Messages that were refused, by reason.", "reason")
         self.delivered = counter("messages_delivered", "Messages handed to subscribers' queues.")
         self.missed = counter(
@@ -71,7 +74,7 @@ class Metrics:
         self.delivery_lag_seconds = gauge("delivery_lag_seconds", "For how long the oldest such gap has been open.")
 
         self.queue_messages = gauge("queue_messages", "Messages that wait for the store.")
-        self.queue_bytes = gauge("queue_bytes", "Bytes of bodies that wait for the store.")
+        self.queue_bytes = gauge("queue_bytes", "Bytes of messages that wait for the store.")
         self.flush_messages = histogram("flush_messages", "Messages in one commit.", FLUSH_MESSAGES)
         self.store_seconds = histograms(
             "store_duration_seconds", "Time of one operation of the store.", STORE_SECONDS, "operation"

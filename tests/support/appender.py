@@ -8,6 +8,7 @@ import sys
 from itertools import count
 
 from broker.store import NewMessage, SqliteStore
+from tests.support.stores import append
 
 EVER = 10**15
 
@@ -17,7 +18,7 @@ async def main(path: str) -> None:
     await store.open()
     for number in count():
         size = number % 20 + 1
-        before = (await store.append({"a": [NewMessage(b"%d" % number, EVER)] * size}, number))["a"]
+        before = (await append(store, {"a": [NewMessage(b"%d" % number, EVER)] * size}, number))["a"]
         assert isinstance(before, int)
         print(before + size, flush=True)
 

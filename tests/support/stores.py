@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from broker.store import Clock, MemoryStore, PostgresStore, SqliteStore, Store
+from broker.errors import Refused
+from broker.store import Appended, Clock, MemoryStore, PostgresStore, SqliteStore, Store
+from broker.store.contract import Batch
 from tests.support.postgres import shared_server
 
 Make = Callable[[Path, Clock], Store]
@@ -21,6 +23,13 @@ MAKERS: dict[str, Make] = {
 def _database_of(directory: Path) -> str:
     """Return the DSN of a database of this directory's own."""
     return shared_server().new_database()
+
+
+async def append(store: Store, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+    """Append messages without keys and return the last ids before them."""
+    results = await store.append(batch, published_at, keys_until=0)
+    assert not any(result.duplicates for result in results.values() if isinstance(result, Appended))
+    return {name: result if isinstance(result, Refused) else result.last_id for name, result in results.items()}
 
 
 class FakeClock:

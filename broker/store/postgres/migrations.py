@@ -36,20 +36,45 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE broker.messages ALTER body SET STORAGE EXTERNAL",
         "CREATE INDEX messages_by_expiry ON broker.messages (expires_at)",
     ),
+    (
+        "ALTER TABLE broker.messages ADD headers bytea NOT NULL DEFAULT ''",
+        "ALTER TABLE broker.messages ALTER headers SET STORAGE EXTERNAL",
+        # Vacuumed as messages are: all of it comes and goes within the window of deduplication.
+        """CREATE TABLE broker.keys (
+            subject bigint NOT NULL,
+            id bigint NOT NULL,
+            expires_at bigint NOT NULL,
+            key bytea NOT NULL,
+            PRIMARY KEY (subject, key)
+        ) WITH (
+            autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 50000,
+            autovacuum_vacuum_cost_delay = 0
+        )""",
+        "CREATE INDEX keys_by_expiry ON broker.keys (expires_at)",
+        # Tells brokers on the same database from others.
+        "ALTER TABLE broker.version ADD identity uuid NOT NULL DEFAULT gen_random_uuid()",
+    ),
 )
 """What leads from each version of the schema to the next; never edited, only added to."""
 
 
-async def migrate(connection: Connection, where: str) -> None:
+async def migrate(connection: Connection, where: str) -> str:
     """Create the schema or bring it up to date; one replica does it, the others wait for it.
+
+    Returns:
+        The identity of the database, which it got with its schema.
 
     Raises:
         StoreUnavailable: the schema is of a newer release, or the database cannot hold messages.
     """
     if await connection.fetchval("SHOW server_encoding") != "UTF8":
         raise StoreUnavailable(f"the database {where} is not in UTF8: create it with ENCODING 'UTF8'")
-    if await _version(connection) == len(_MIGRATIONS):
-        return
+    if await _version(connection) != len(_MIGRATIONS):
+        await _bring_up_to_date(connection, where)
+    return str(await connection.fetchval("SELECT identity FROM broker.version"))
+
+
+async def _bring_up_to_date(connection: Connection, where: str) -> None:
     async with connection.transaction():
         await connection.execute("SET LOCAL statement_timeout = 0")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)

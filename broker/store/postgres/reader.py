@@ -9,13 +9,13 @@ from broker.store.contract import Page, StoredMessage, StoreUsage
 from broker.store.postgres.connections import Connection, Connections
 
 _PAGE = """
-SELECT s.last_id, page.scanned, page.id, page.body, page.published_at, page.expires_at
+SELECT s.last_id, page.scanned, page.id, page.body, page.published_at, page.expires_at, page.headers
 FROM broker.subjects AS s LEFT JOIN LATERAL (
     SELECT * FROM (
         SELECT found.*, count(*) OVER () AS scanned, row_number() OVER so_far AS number,
-            sum(octet_length(found.body)) OVER so_far AS bytes
+            sum(octet_length(found.body) + octet_length(found.headers)) OVER so_far AS bytes
         FROM (
-            SELECT id, body, published_at, expires_at FROM broker.messages
+            SELECT id, body, published_at, expires_at, headers FROM broker.messages
             WHERE subject = s.key AND id > $2 AND id <= s.last_id AND expires_at > $3
             ORDER BY id LIMIT $4::bigint + 1
         ) AS found
@@ -29,7 +29,7 @@ ORDER BY page.id
 """One message more than asked for is looked at, which tells whether the page is complete; its body is not read."""
 
 _GET = """
-SELECT asked.place, message.id, message.body, message.published_at, message.expires_at
+SELECT asked.place, message.id, message.body, message.published_at, message.expires_at, message.headers
 FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS asked (name, id, place)
 JOIN broker.subjects AS s ON s.name = asked.name
 CROSS JOIN LATERAL (
@@ -63,7 +63,10 @@ SELECT coalesce((
 """
 """A binary search, since times rise with ids. A half without messages is left like one that is late enough."""
 
-_USAGE = "SELECT pg_total_relation_size('broker.messages') + pg_total_relation_size('broker.subjects')"
+_USAGE = """
+SELECT pg_total_relation_size('broker.messages') + pg_total_relation_size('broker.subjects')
+    + pg_total_relation_size('broker.keys')
+"""
 
 
 class Reader:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from broker.errors import Refused
 from broker.store.clock import Clock, wall_clock
-from broker.store.contract import Batch, Page, StoredMessage, StoreUsage
+from broker.store.contract import Appended, Batch, Page, StoredMessage, StoreUsage
 from broker.store.postgres.cleaner import Cleaner
 from broker.store.postgres.connections import Connection, Connections
 from broker.store.postgres.migrations import migrate
@@ -34,6 +34,9 @@ class PostgresStore:
         patience: seconds that calls wait for a database that is away.
     """
 
+    identity: str
+    """Which database it is, for those who must know that two stores use the same one; known once it is open."""
+
     name = "postgres"
     durable = True
     shared = True
@@ -50,7 +53,7 @@ class PostgresStore:
         self._patience = patience
         self._writing = Connections(dsn, password_file, self.writers)
         self._reading = Connections(dsn, password_file, pool - self.writers)
-        self._writer = Writer(self._writing, patience)
+        self._writer = Writer(self._writing, patience, clock)
         self._reader = Reader(self._reading, patience, clock)
         self._background = Reader(self._reading, CLEANING_PATIENCE, clock)
         self._cleaner = Cleaner(self._reading, CLEANING_PATIENCE, clock)
@@ -63,7 +66,7 @@ class PostgresStore:
         """
 
         async def prepare(connection: Connection) -> None:
-            await migrate(connection, self._writing.where)
+            self.identity = await migrate(connection, self._writing.where)
 
         try:
             await self._writing.open(self._patience)
@@ -78,9 +81,9 @@ class PostgresStore:
         await self._reading.close()
         await self._writing.close()
 
-    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+    async def append(self, batch: Batch, published_at: int, keys_until: int) -> dict[str, Appended | Refused]:
         """Commit a batch in one transaction."""
-        return await self._writer.append(batch, published_at)
+        return await self._writer.append(batch, published_at, keys_until)
 
     async def read(self, subject: str, after_id: int, limit: int, max_bytes: int) -> Page:
         """Return readable messages with greater ids, in id order."""

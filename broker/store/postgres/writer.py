@@ -1,95 +1,56 @@
-"""Append: one statement, one round trip, one commit.
+"""Append: one statement, one round trip, one commit; more only for a batch that has duplicates."""
 
-The statement locks the subjects' rows in the order of their keys, so two replicas that append to the same subjects at
-the same time wait for each other and never in a circle. The lock is held until the commit: ids are given in the order
-of commits.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import asyncpg
 
 from broker.errors import Refused, StoreUnavailable
-from broker.store.contract import Batch, NewMessage
+from broker.store.clock import Clock
+from broker.store.contract import NO_DUPLICATES, Appended, Batch, NewMessage
+from broker.store.postgres import statements
 from broker.store.postgres.connections import Connection, Connections
 from broker.store.postgres.errors import FAILURES, is_answer, outcome_unknown
 
 CACHED_SUBJECTS = 50_000
 """Subjects whose keys are kept in memory (about 150 bytes each)."""
 
-_LEARN = """
-WITH new AS (
-    INSERT INTO broker.subjects (name)
-    SELECT name FROM unnest($1::text[]) AS asked (name) ORDER BY name COLLATE "C"
-    ON CONFLICT (name) DO NOTHING RETURNING name, key
-)
-SELECT name, key FROM new UNION ALL SELECT name, key FROM broker.subjects WHERE name = ANY ($1::text[])
-"""
-"""Makes subjects that do not exist, and tells the keys of all but those that another replica makes right now."""
-
-_APPEND = """
-WITH locked AS MATERIALIZED (
-    SELECT s.key, asked.count FROM broker.subjects AS s
-    JOIN unnest($1::bigint[], $2::integer[]) AS asked (key, count) ON s.key = asked.key
-    ORDER BY s.key FOR UPDATE OF s
-), counted AS (
-    UPDATE broker.subjects AS s
-    SET last_id = s.last_id + locked.count, last_time = greatest(s.last_time, $3)
-    FROM locked WHERE s.key = locked.key
-    RETURNING s.key, s.last_id - locked.count AS base, s.last_time
-), stored AS (
-    INSERT INTO broker.messages (subject, id, published_at, expires_at, body)
-    SELECT counted.key, counted.base + message.number, counted.last_time, message.expires_at, message.body
-    FROM unnest($4::bigint[], $5::integer[], $6::bigint[], $7::bytea[]) AS message (key, number, expires_at, body)
-    JOIN counted ON counted.key = message.key
-)
-SELECT key, base FROM counted
-"""
-
-_APPEND_TO_ONE = """
-WITH counted AS (
-    UPDATE broker.subjects SET last_id = last_id + $2::integer, last_time = greatest(last_time, $3)
-    WHERE key = $1 RETURNING last_id - $2::integer AS base, last_time
-), stored AS (
-    INSERT INTO broker.messages (subject, id, published_at, expires_at, body)
-    SELECT $1, counted.base + message.number, counted.last_time, message.expires_at, message.body
-    FROM counted CROSS JOIN unnest($4::integer[], $5::bigint[], $6::bytea[]) AS message (number, expires_at, body)
-)
-SELECT $1::bigint AS key, base FROM counted
-"""
-"""The same for a single subject, which is cheaper."""
-
-
-class _Kept(NamedTuple):
-    """A subject's messages that are stored: their places in the batch, and what is kept of them."""
-
-    numbers: Sequence[int]
-    expiries: list[int]
-    bodies: list[bytes]
+_Messages = Mapping[int, Sequence[NewMessage]]
+"""Messages by the keys of their subjects."""
 
 
 class Writer:
     """Appends batches; several at a time, as long as no two have a subject in common."""
 
-    def __init__(self, connections: Connections, patience: float) -> None:
+    def __init__(self, connections: Connections, patience: float, clock: Clock) -> None:
         self._connections = connections
         self._patience = patience
+        self._clock = clock
         self._keys: dict[str, int] = {}
         connections.opened = self._forget_keys
 
-    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+    async def append(self, batch: Batch, published_at: int, keys_until: int) -> dict[str, Appended | Refused]:
         """As Store.append."""
 
-        async def append(connection: Connection) -> dict[str, int | Refused]:
+        async def append(connection: Connection) -> dict[str, Appended | Refused]:
             keys = await self._keys_of(connection, batch)
+            messages = {keys[name]: messages for name, messages in batch.items()}
             try:
-                bases = await _append(connection, batch, keys, published_at)
+                try:
+                    appended = await _append(connection, messages, published_at, keys_until)
+                except asyncpg.UniqueViolationError as error:
+                    if error.table_name != "keys":
+                        raise
+                    appended = await self._sift_and_append(connection, messages, published_at, keys_until)
             except FAILURES as error:
                 if is_answer(error):
                     raise
                 connection.terminate()
                 raise outcome_unknown(error, self._connections.where) from error
-            results: dict[str, int | Refused] = {name: bases[key] for name, key in keys.items() if key in bases}
+            results: dict[str, Appended | Refused] = {
+                name: appended[key] for name, key in keys.items() if key in appended
+            }
             if len(results) < len(batch):
                 self._forget_keys()
                 gone = StoreUnavailable(f"subjects have vanished from PostgreSQL at {self._connections.where}")
@@ -97,6 +58,36 @@ class Writer:
             return results
 
         return await self._connections.run(append, self._patience)
+
+    async def _sift_and_append(
+        self, connection: Connection, messages: _Messages, published_at: int, keys_until: int
+    ) -> dict[int, Appended]:
+        """Append what is new of messages some of which are not."""
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            last_ids = {row[0]: row[1] for row in await connection.fetch(statements.LOCK, list(messages))}
+            asked = [
+                (place, key, message.key)
+                for key, group in messages.items()
+                for place, message in enumerate(group)
+                if message.key
+            ]
+            duplicates: dict[int, dict[int, int]] = {}
+            for key, place, known_id in await connection.fetch(
+                statements.SIFT, *map(list, zip(*asked, strict=True)), self._clock()
+            ):
+                duplicates.setdefault(key, {})[place] = known_id
+            new = {key: _without(messages[key], duplicates.get(key, NO_DUPLICATES)) for key in last_ids}
+            new = {key: group for key, group in new.items() if group}
+            if new:
+                await _append(connection, new, published_at, keys_until)
+        except FAILURES as error:
+            if is_answer(error):
+                await transaction.rollback()
+            raise
+        await transaction.commit()
+        return {key: Appended(last_id, duplicates.get(key, NO_DUPLICATES)) for key, last_id in last_ids.items()}
 
     def _forget_keys(self) -> None:
         """Trust no key: another server than before, a standby that was behind or a backup, may have other ones."""
@@ -108,7 +99,7 @@ class Writer:
         found = {name: known[name] for name in batch if name in known}
         unknown = batch.keys() - found.keys()
         while missing := unknown - found.keys():
-            found |= {row[0]: row[1] for row in await connection.fetch(_LEARN, list(missing))}
+            found |= {row[0]: row[1] for row in await connection.fetch(statements.LEARN, list(missing))}
         if unknown:
             if len(known) + len(unknown) > CACHED_SUBJECTS:
                 known.clear()
@@ -116,31 +107,73 @@ class Writer:
         return found
 
 
-async def _append(connection: Connection, batch: Batch, keys: dict[str, int], published_at: int) -> dict[int, int]:
-    """Return for each key the last id before the batch."""
-    kept = {keys[name]: _keep(messages) for name, messages in batch.items()}
-    if len(batch) == 1:
-        [(name, messages)] = batch.items()
-        key = keys[name]
-        rows = await connection.fetch(_APPEND_TO_ONE, key, len(messages), published_at, *kept[key])
+def _without(messages: Sequence[NewMessage], places: Mapping[int, int]) -> Sequence[NewMessage]:
+    return [message for place, message in enumerate(messages) if place not in places] if places else messages
+
+
+class _Kept(NamedTuple):
+    """A subject's messages that are stored: their places in the batch, from 1, and what is kept of them."""
+
+    numbers: Sequence[int]
+    expiries: Sequence[int]
+    bodies: Sequence[bytes]
+    headers: Sequence[bytes]
+
+
+class _Named(NamedTuple):
+    """A subject's messages that have keys: their places in the batch, from 1, and the keys."""
+
+    numbers: Sequence[int]
+    keys: Sequence[bytes]
+
+
+async def _append(
+    connection: Connection, messages: _Messages, published_at: int, keys_until: int
+) -> dict[int, Appended]:
+    """Append messages that are all new.
+
+    Raises:
+        asyncpg.UniqueViolationError: on the table `keys`, when some are not.
+    """
+    kept, named = {}, {}
+    for key, group in messages.items():
+        kept[key], named[key] = _take_apart(group)
+    with_headers = any(any(each.headers) for each in kept.values())
+    with_keys = any(each.keys for each in named.values())
+    if len(messages) == 1:
+        [(key, group)] = messages.items()
+        arguments: list[object] = [key, len(group), published_at, *kept[key][:3]]
+        statement = statements.APPEND_TO_ONE
+        if with_headers or with_keys:
+            statement = statements.APPEND_ALL_TO_ONE
+            arguments += [kept[key].headers if with_headers else (), *named[key], keys_until]
     else:
-        rows = await connection.fetch(
-            _APPEND,
-            [keys[name] for name in batch],
-            [len(messages) for messages in batch.values()],
-            published_at,
-            [key for key, (numbers, _, _) in kept.items() for _ in numbers],
-            list(chain.from_iterable(numbers for numbers, _, _ in kept.values())),
-            list(chain.from_iterable(expiries for _, expiries, _ in kept.values())),
-            list(chain.from_iterable(bodies for _, _, bodies in kept.values())),
+        counts = [len(group) for group in messages.values()]
+        arguments = [list(messages), counts, published_at, *_joined(kept, 3)]
+        statement = statements.APPEND
+        if with_headers or with_keys:
+            statement = statements.APPEND_ALL
+            headers = list(chain.from_iterable(each.headers for each in kept.values())) if with_headers else ()
+            arguments += [headers, *_joined(named, 2), keys_until]
+    return {row[0]: Appended(row[1]) for row in await connection.fetch(statement, *arguments)}
+
+
+def _joined(columns: Mapping[int, tuple[Sequence[object], ...]], count: int) -> list[list[object]]:
+    """Return the first columns of all subjects end to end, and the subjects' keys as a column before them."""
+    keys: list[object] = [key for key, each in columns.items() for _ in each[0]]
+    return [keys, *[list(chain.from_iterable(each[number] for each in columns.values())) for number in range(count)]]
+
+
+def _take_apart(messages: Sequence[NewMessage]) -> tuple[_Kept, _Named]:
+    columns: Iterable[Sequence[Any]] = zip(*messages, strict=True)
+    bodies, expiries, headers, keys = columns
+    numbers: Sequence[int] = range(1, len(messages) + 1)
+    named = _Named((), ())
+    if any(keys):
+        named = _Named([number for number in numbers if keys[number - 1]], [key for key in keys if key])
+    if not all(expiries):
+        numbers = [number for number in numbers if expiries[number - 1]]
+        bodies, expiries, headers = (
+            [column[number - 1] for number in numbers] for column in (bodies, expiries, headers)
         )
-    return {row[0]: row[1] for row in rows}
-
-
-def _keep(messages: Sequence[NewMessage]) -> _Kept:
-    expiries = [message.expires_at for message in messages]
-    bodies = [message.body for message in messages]
-    if all(expiries):
-        return _Kept(range(1, len(messages) + 1), expiries, bodies)
-    numbers = [number for number, expires_at in enumerate(expiries, 1) if expires_at]
-    return _Kept(numbers, [expiries[number - 1] for number in numbers], [bodies[number - 1] for number in numbers])
+    return _Kept(numbers, expiries, bodies, headers), named

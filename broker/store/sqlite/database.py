@@ -28,6 +28,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT""",
         "CREATE INDEX messages_by_expiry ON messages (expires_at)",
     ),
+    (
+        "ALTER TABLE messages ADD COLUMN headers BLOB NOT NULL DEFAULT x''",
+        """CREATE TABLE keys (
+            subject INTEGER NOT NULL, key BLOB NOT NULL, id INTEGER NOT NULL, expires_at INTEGER NOT NULL,
+            PRIMARY KEY (subject, key)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX keys_by_expiry ON keys (expires_at)",
+    ),
 )
 """What leads from each version of the schema to the next; never edited, only added to."""
 

@@ -12,11 +12,11 @@ from broker.store.sqlite.errors import translate
 
 _SUBJECT = "SELECT key << 40, last_id FROM subjects WHERE name = ?"
 _PAGE = (
-    "SELECT position - ?1, body, published_at, expires_at FROM messages"
+    "SELECT position - ?1, body, published_at, expires_at, headers FROM messages"
     " WHERE position > ?2 AND position <= ?3 AND expires_at > ?4 ORDER BY position LIMIT ?5"
 )
 _MESSAGE = (
-    "SELECT ?2, body, published_at, expires_at FROM messages"
+    "SELECT ?2, body, published_at, expires_at, headers FROM messages"
     " WHERE position = (SELECT key << 40 FROM subjects WHERE name = ?1) + ?2 AND expires_at > ?3"
 )
 _NEXT = "SELECT position, published_at FROM messages WHERE position >= ? AND position <= ? ORDER BY position LIMIT 1"
@@ -74,7 +74,7 @@ class Reader:
             try:
                 for row in cursor:
                     message = StoredMessage._make(row)
-                    max_bytes -= len(message.body)
+                    max_bytes -= len(message.body) + len(message.headers)
                     if messages and (len(messages) == limit or max_bytes < 0):
                         return Page(messages, last_id, False)
                     messages.append(message)

@@ -8,11 +8,14 @@ from typing import ParamSpec, TypeVar
 
 from broker.errors import Refused, StoreUnavailable
 from broker.store.clock import Clock, wall_clock
-from broker.store.contract import Batch, Page, StoredMessage, StoreUsage
+from broker.store.contract import Appended, Batch, Page, StoredMessage, StoreUsage
 from broker.store.sqlite.database import prepare
 from broker.store.sqlite.lock import FileLock
 from broker.store.sqlite.reader import Reader
 from broker.store.sqlite.writer import EXPIRE_STEP, Writer
+
+FORGET_STEPS = 100
+"""So many steps at most are taken to delete keys: more than come in a second, which is how often they are taken."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,9 +77,9 @@ class SqliteStore:
             writing.shutdown()
         self._lock.release()
 
-    async def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
+    async def append(self, batch: Batch, published_at: int, keys_until: int) -> dict[str, Appended | Refused]:
         """Commit a batch in one transaction: when there is no room, none of it is stored."""
-        return await self._run(self._writing, self._writer.append, batch, published_at)
+        return await self._run(self._writing, self._writer.append, batch, published_at, keys_until)
 
     async def read(self, subject: str, after_id: int, limit: int, max_bytes: int) -> Page:
         """Return readable messages with greater ids, in id order."""
@@ -95,7 +98,13 @@ class SqliteStore:
         return await self._run(self._reading, self._reader.before, subject, published_at)
 
     async def expire(self, limit: int) -> int:
-        """Delete at most `limit` expired messages, in steps between which appends go on; return how many."""
+        """Delete at most `limit` expired messages, in steps between which appends go on; return how many.
+
+        Keys that are due go in the same manner.
+        """
+        for _ in range(FORGET_STEPS):
+            if await self._run(self._writing, self._writer.forget_keys, EXPIRE_STEP) < EXPIRE_STEP:
+                break
         expired = 0
         while expired < limit:
             step = min(limit - expired, EXPIRE_STEP)

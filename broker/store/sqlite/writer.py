@@ -1,19 +1,19 @@
 """What changes the database; runs in one thread, one transaction a batch."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from broker.errors import Refused, StoreFull
 from broker.store.clock import Clock
-from broker.store.contract import Batch
+from broker.store.contract import NO_DUPLICATES, Appended, Batch, NewMessage
 from broker.store.sqlite.database import ID_BITS, MAX_ID, MAX_KEY, WAL_PAGES, connect
 from broker.store.sqlite.disk import reserve_is_touched
 from broker.store.sqlite.errors import code_of, outcome_unknown, translate
 
 EXPIRE_STEP = 1000
-"""Messages deleted in one transaction: a few ms, so that appends are not held up."""
+"""Messages or keys deleted in one transaction: a few ms, so that appends are not held up."""
 
 ROOM_STEPS = 8
 """So many such steps at most are taken to make room for a batch."""
@@ -24,7 +24,9 @@ CACHED_SUBJECTS = 50_000
 WAL_BOUND = 4 * WAL_PAGES * 4096
 """Bytes of log above which the writer waits for readers to let it start again."""
 
-_INSERT = "INSERT INTO messages (position, published_at, expires_at, body) VALUES (?, ?, ?, ?)"
+_INSERT = "INSERT INTO messages (position, published_at, expires_at, body, headers) VALUES (?, ?, ?, ?, ?)"
+_FIND_KEY = "SELECT id FROM keys WHERE subject = ? AND key = ? AND expires_at > ?"
+_KEEP_KEY = "INSERT OR REPLACE INTO keys (subject, key, id, expires_at) VALUES (?, ?, ?, ?)"
 _NEW_SUBJECT = "INSERT INTO subjects (last_id, key, name) VALUES (?, ?, ?)"
 _COUNT = "UPDATE subjects SET last_id = ? WHERE key = ?"
 _EXPIRE = (
@@ -32,11 +34,19 @@ _EXPIRE = (
     " (SELECT position FROM messages WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
 )
 
+_FORGET_KEYS = (
+    "DELETE FROM keys WHERE (subject, key) IN"
+    " (SELECT subject, key FROM keys WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
+)
+
 _Known = tuple[int, int]
 """A subject's key and last id."""
 
-_Row = tuple[int, int, int, bytes]
-"""A message's position, published_at, expires_at, body."""
+_Row = tuple[int, int, int, bytes, bytes]
+"""A message's position, published_at, expires_at, body, headers."""
+
+_KeyRow = tuple[int, bytes, int, int]
+"""A key's subject, the key, the id of its message, until when it counts."""
 
 
 class Writer:
@@ -77,17 +87,17 @@ class Writer:
                 self._connection.close()
             self._connection = None
 
-    def append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
-        """As Store.append. When there is no room, expired messages are deleted first."""
+    def append(self, batch: Batch, published_at: int, keys_until: int) -> dict[str, Appended | Refused]:
+        """As Store.append. When there is no room, expired messages and keys are deleted first."""
         for _ in range(ROOM_STEPS):
             try:
-                return self._append(batch, published_at)
+                return self._append(batch, published_at, keys_until)
             except StoreFull:
                 removed = self._expire(EXPIRE_STEP)
-                if not removed:
-                    raise
                 self._uncounted += removed
-        return self._append(batch, published_at)
+                if not removed + self.forget_keys(EXPIRE_STEP):
+                    raise
+        return self._append(batch, published_at, keys_until)
 
     def expire(self, limit: int) -> int:
         """As Store.expire, in one transaction."""
@@ -95,15 +105,24 @@ class Writer:
         self._uncounted -= counted
         return counted + (self._expire(limit - counted) if counted < limit else 0)
 
-    def _append(self, batch: Batch, published_at: int) -> dict[str, int | Refused]:
-        results: dict[str, int | Refused] = {}
+    def forget_keys(self, limit: int) -> int:
+        """Delete at most `limit` keys that are due, in one transaction, and return how many."""
+        with self._transaction() as connection:
+            return connection.execute(_FORGET_KEYS, (self._clock(), limit)).rowcount
+
+    def _append(self, batch: Batch, published_at: int, keys_until: int) -> dict[str, Appended | Refused]:
+        results: dict[str, Appended | Refused] = {}
         known: dict[str, _Known] = {}
         new: list[tuple[int, int, str]] = []
         counts: list[tuple[int, int]] = []
         rows: list[_Row] = []
+        keys: list[_KeyRow] = []
         with self._transaction() as connection:
             for subject, messages in batch.items():
                 key, last_id = self._look_up(connection, subject) or (self._last_key + len(new) + 1, 0)
+                duplicates = self._duplicates(connection, key, messages) if last_id else NO_DUPLICATES
+                if duplicates:
+                    messages = [message for place, message in enumerate(messages) if place not in duplicates]
                 until = last_id + len(messages)
                 if key > MAX_KEY or until > MAX_ID:
                     results[subject] = _out_of_numbers(subject, key)
@@ -114,22 +133,43 @@ class Writer:
                     new.append((until, key, subject))
                 base = key << ID_BITS | last_id
                 rows += [
-                    (position, published_at, expires_at, body)
-                    for position, (body, expires_at) in enumerate(messages, base + 1)
+                    (position, published_at, expires_at, body, headers)
+                    for position, (body, expires_at, headers, _) in enumerate(messages, base + 1)
                     if expires_at
                 ]
+                keys += [
+                    (key, message.key, message_id, keys_until)
+                    for message_id, message in enumerate(messages, last_id + 1)
+                    if message.key
+                ]
                 known[subject] = (key, until)
-                results[subject] = last_id
-            if rows and reserve_is_touched(self._path.parent) and not _fits_free_pages(connection, rows):
-                raise StoreFull(
-                    f"the disk of {self._path} is nearly full; enlarge it or let messages expire", {"limit": "disk"}
-                )
+                results[subject] = Appended(last_id, duplicates)
+            if rows or keys:
+                self._check_disk(connection, rows, keys)
             connection.executemany(_NEW_SUBJECT, new)
             connection.executemany(_COUNT, counts)
             connection.executemany(_INSERT, rows)
+            connection.executemany(_KEEP_KEY, keys)
         self._last_key += len(new)
         self._remember(known)
         return results
+
+    def _check_disk(self, connection: sqlite3.Connection, rows: list[_Row], keys: list[_KeyRow]) -> None:
+        if reserve_is_touched(self._path.parent) and not _fits_free_pages(connection, rows, keys):
+            raise StoreFull(
+                f"the disk of {self._path} is nearly full; enlarge it or let messages expire", {"limit": "disk"}
+            )
+
+    def _duplicates(
+        self, connection: sqlite3.Connection, key: int, messages: Sequence[NewMessage]
+    ) -> Mapping[int, int]:
+        now = self._clock()
+        found = {
+            place: row[0]
+            for place, message in enumerate(messages)
+            if message.key and (row := connection.execute(_FIND_KEY, (key, message.key, now)).fetchone())
+        }
+        return found or NO_DUPLICATES
 
     def _expire(self, limit: int) -> int:
         with self._transaction() as connection:
@@ -208,11 +248,12 @@ class Writer:
             self._wal_bound = self._wal_bound + WAL_BOUND if held else WAL_BOUND
 
 
-def _fits_free_pages(connection: sqlite3.Connection, rows: list[_Row]) -> bool:
+def _fits_free_pages(connection: sqlite3.Connection, rows: list[_Row], keys: list[_KeyRow]) -> bool:
     """Whether pages that expired messages left in the file hold the rows, with as much again for the trees."""
     (page_size,) = connection.execute("PRAGMA page_size").fetchone()
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    needed = sum(len(body) + 64 for _, _, _, body in rows)
+    needed = sum([len(body) + len(headers) + 64 for _, _, _, body, headers in rows])
+    needed += sum([2 * (len(key) + 32) for _, key, _, _ in keys])
     return bool(2 * needed <= free * page_size)
 
 

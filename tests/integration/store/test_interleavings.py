@@ -10,16 +10,29 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from broker.store import NEVER_STORED, NewMessage, Store, StoredMessage
+from broker.store import NEVER_STORED, Appended, NewMessage, Store, StoredMessage
 from tests.support.stores import MAKERS, Make, StoreCase
 
 SUBJECTS = st.sampled_from(["a", "b", "ä/b"])
 LIVES = st.sampled_from([0, 1, 5, 20, 1000])
 """Milliseconds until a message expires; 0 is fire-and-forget."""
-BATCHES = st.dictionaries(
-    SUBJECTS, st.lists(st.tuples(st.binary(max_size=20), LIVES), min_size=1, max_size=8), min_size=1
-)
+HEADERS = st.one_of(st.just(b""), st.binary(max_size=10))
+KEYS = st.sampled_from([b"", b"", b"", b"k", b"\0", b"k\0", b"\xff" * 255])
+MESSAGES = st.lists(st.tuples(st.binary(max_size=20), LIVES, HEADERS, KEYS), min_size=1, max_size=8)
+BATCHES = st.dictionaries(SUBJECTS, MESSAGES.filter(lambda messages: no_key_is_there_twice(messages)), min_size=1)
 IDS = st.integers(min_value=0, max_value=60)
+
+
+Content = tuple[bytes, int, bytes, bytes]
+
+
+def no_key_is_there_twice(messages: list[Content]) -> bool:
+    keys = [key for *_, key in messages if key]
+    return len(set(keys)) == len(keys)
+
+
+def size(message: StoredMessage) -> int:
+    return len(message.body) + len(message.headers)
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -31,6 +44,8 @@ class Interleavings(RuleBasedStateMachine):
         self.runner.run(self.case.open())
         self.heads: dict[str, int] = {}
         self.kept: dict[str, list[StoredMessage]] = {}
+        self.keys: dict[tuple[str, bytes], tuple[int, int]] = {}
+        """For each key the id of its message, and until when it counts."""
         self.deleted = 0
 
     @property
@@ -42,22 +57,37 @@ class Interleavings(RuleBasedStateMachine):
         kept = self.kept.get(subject, [])
         return [message for message in kept if message.id > after_id and message.expires_at > now]
 
-    @rule(batch=BATCHES)
-    def append(self, batch: dict[str, list[tuple[bytes, int]]]) -> None:
+    @rule(batch=BATCHES, window=st.sampled_from([1, 4, 20, 1000]))
+    def append(self, batch: dict[str, list[Content]], window: int) -> None:
         now = self.case.clock.now
         new = {
-            subject: [NewMessage(body, now + life if life else NEVER_STORED) for body, life in messages]
+            subject: [
+                NewMessage(body, now + life if life else NEVER_STORED, headers, key)
+                for body, life, headers, key in messages
+            ]
             for subject, messages in batch.items()
         }
-        assert self.runner.run(self.store.append(new, now)) == {name: self.heads.get(name, 0) for name in new}
-        for subject, messages in new.items():
-            first = self.heads.get(subject, 0) + 1
-            self.heads[subject] = first + len(messages) - 1
-            self.kept.setdefault(subject, []).extend(
-                StoredMessage(message_id, body, now, expires_at)
-                for message_id, (body, expires_at) in enumerate(messages, first)
-                if expires_at
-            )
+        expected = {subject: self.expected(subject, messages, now + window) for subject, messages in new.items()}
+        assert self.runner.run(self.store.append(new, now, now + window)) == expected
+
+    def expected(self, subject: str, messages: list[NewMessage], keys_until: int) -> Appended:
+        """Append to the model."""
+        now = self.case.clock.now
+        before = message_id = self.heads.get(subject, 0)
+        duplicates: dict[int, int] = {}
+        for place, (body, expires_at, headers, key) in enumerate(messages):
+            known_id, until = self.keys.get((subject, key), (0, 0))
+            if until > now:
+                duplicates[place] = known_id
+                continue
+            message_id += 1
+            if key:
+                self.keys[subject, key] = (message_id, keys_until)
+            if expires_at:
+                stored = StoredMessage(message_id, body, now, expires_at, headers)
+                self.kept.setdefault(subject, []).append(stored)
+        self.heads[subject] = message_id
+        return Appended(before, duplicates)
 
     @rule(subject=SUBJECTS, after_id=IDS, limit=st.integers(1, 10), max_bytes=st.integers(1, 60))
     def read(self, subject: str, after_id: int, limit: int, max_bytes: int) -> None:
@@ -66,7 +96,7 @@ class Interleavings(RuleBasedStateMachine):
         fitting = [
             message
             for count, message in enumerate(readable)
-            if count == 0 or (count < limit and sum(len(each.body) for each in readable[: count + 1]) <= max_bytes)
+            if count == 0 or (count < limit and sum(map(size, readable[: count + 1])) <= max_bytes)
         ]
         assert page == (fitting, self.heads.get(subject, 0), len(fitting) == len(readable))
 

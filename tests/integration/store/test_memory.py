@@ -9,7 +9,7 @@ import pytest
 from broker.errors import StoreFull
 from broker.store import NEVER_STORED, MemoryStore, NewMessage
 from broker.store.memory import MESSAGE_OVERHEAD, SUBJECT_OVERHEAD
-from tests.support.stores import FakeClock
+from tests.support.stores import FakeClock, append
 
 LIMIT = 1_000_000
 EVER = 10**15
@@ -29,7 +29,8 @@ async def store(clock: FakeClock) -> AsyncIterator[MemoryStore]:
 
 
 async def test_a_subject_that_does_not_fit_is_refused_and_its_neighbours_are_stored(store: MemoryStore) -> None:
-    results = await store.append(
+    results = await append(
+        store,
         {
             "small": [NewMessage(b"1", EVER)],
             "big": [NewMessage(b"1", EVER), NewMessage(b"x" * LIMIT, EVER)],
@@ -47,7 +48,7 @@ async def test_a_subject_that_does_not_fit_is_refused_and_its_neighbours_are_sto
 
 async def test_the_limit_is_never_passed(store: MemoryStore) -> None:
     stored = 0
-    while not isinstance((await store.append({"a": [NewMessage(b"x" * 1000, EVER)]}, 0))["a"], StoreFull):
+    while not isinstance((await append(store, {"a": [NewMessage(b"x" * 1000, EVER)]}, 0))["a"], StoreFull):
         stored += 1
         assert (await store.usage()).bytes <= LIMIT
     assert stored == (LIMIT - SUBJECT_OVERHEAD) // (1000 + MESSAGE_OVERHEAD)
@@ -56,25 +57,25 @@ async def test_the_limit_is_never_passed(store: MemoryStore) -> None:
 
 async def test_a_flood_of_subjects_meets_the_limit_too(store: MemoryStore) -> None:
     batch = {f"subject-{number:04}": [NewMessage(b"", NEVER_STORED)] for number in range(5000)}
-    results = await store.append(batch, 0)
+    results = await append(store, batch, 0)
     known = sum(isinstance(result, int) for result in results.values())
     assert known == LIMIT // (SUBJECT_OVERHEAD + sys.getsizeof("subject-0000"))
     assert (await store.usage()).bytes <= LIMIT
 
 
 async def test_fire_and_forget_of_a_known_subject_needs_no_room(store: MemoryStore) -> None:
-    await store.append({"a": [NewMessage(b"1", EVER)]}, 0)
-    full = (await store.append({"a": [NewMessage(b"x" * LIMIT, EVER)]}, 0))["a"]
+    await append(store, {"a": [NewMessage(b"1", EVER)]}, 0)
+    full = (await append(store, {"a": [NewMessage(b"x" * LIMIT, EVER)]}, 0))["a"]
     assert isinstance(full, StoreFull)
-    assert await store.append({"a": [NewMessage(b"x" * LIMIT, NEVER_STORED)]}, 0) == {"a": 1}
+    assert await append(store, {"a": [NewMessage(b"x" * LIMIT, NEVER_STORED)]}, 0) == {"a": 1}
 
 
 async def test_expired_messages_make_room_and_are_counted_once(store: MemoryStore, clock: FakeClock) -> None:
     soon = [NewMessage(b"x" * 10_000, clock.now + 1)] * 50
-    assert await store.append({"a": soon}, 0) == {"a": 0}
-    assert isinstance((await store.append({"a": soon}, 0))["a"], StoreFull)
+    assert await append(store, {"a": soon}, 0) == {"a": 0}
+    assert isinstance((await append(store, {"a": soon}, 0))["a"], StoreFull)
     clock.advance(1)
-    assert await store.append({"a": soon}, 0) == {"a": 50}
+    assert await append(store, {"a": soon}, 0) == {"a": 50}
     assert [await store.expire(60), await store.expire(60)] == [60, 40]
     assert (await store.usage()).bytes < 2 * SUBJECT_OVERHEAD
 
@@ -88,7 +89,7 @@ async def test_the_stated_overheads_cover_what_python_really_takes(subjects: int
         before = tracemalloc.get_traced_memory()[0]
         for number in range(6000):
             subject = f"subject-{number % subjects}"
-            await store.append({subject: [NewMessage(b"%0100d" % number, EVER + number)]}, 10**12 + number)
+            await append(store, {subject: [NewMessage(b"%0100d" % number, EVER + number)]}, 10**12 + number)
         real = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

@@ -16,7 +16,7 @@ from broker.store import NEVER_STORED, NewMessage, PostgresStore
 from broker.store.postgres.migrations import CLEANING_LOCK
 from tests.support.cutter import Cutter
 from tests.support.postgres import PostgresServer, free_port, new_server, shared_server
-from tests.support.stores import FakeClock
+from tests.support.stores import FakeClock, append
 from tests.support.tls import make_certificate, tls_front
 
 EVER = 10**15
@@ -100,7 +100,7 @@ async def test_replicas_on_the_same_subjects_neither_deadlock_nor_leave_holes(ds
             names = choice.sample(subjects, choice.randint(1, len(subjects)))
             body = b"%d.%d" % (number, turn)
             batch = {name: one(body) * choice.randint(1, 5) for name in names}
-            for name, last_id in (await replica.append(batch, 0)).items():
+            for name, last_id in (await append(replica, batch, 0)).items():
                 assert isinstance(last_id, int)
                 for message_id in range(last_id + 1, last_id + len(batch[name]) + 1):
                     assert taken.setdefault((name, message_id), body) is body, "an id was given twice"
@@ -123,7 +123,7 @@ async def test_ids_are_dense_over_replicas_that_take_turns(dsn: str) -> None:
         await replica.open()
     for turn in range(20):
         replica = replicas[turn % 2]
-        assert await replica.append({"a": one() * 3, "b": [NewMessage(b"", NEVER_STORED)]}, 0) == {
+        assert await append(replica, {"a": one() * 3, "b": [NewMessage(b"", NEVER_STORED)]}, 0) == {
             "a": 3 * turn,
             "b": turn,
         }
@@ -136,9 +136,9 @@ async def test_times_rise_with_ids_though_the_replicas_clocks_differ(dsn: str) -
     replicas = [PostgresStore(dsn) for _ in range(2)]
     for replica in replicas:
         await replica.open()
-    await replicas[0].append({"a": one()}, 1000)
-    await replicas[1].append({"a": one(), "b": one()}, 900)
-    await replicas[0].append({"a": one()}, 1001)
+    await append(replicas[0], {"a": one()}, 1000)
+    await append(replicas[1], {"a": one(), "b": one()}, 900)
+    await append(replicas[0], {"a": one()}, 1001)
     page = await replicas[0].read("a", 0, 10, ROOM)
     assert [message.published_at for message in page.messages] == [1000, 1000, 1001]
     assert [await replicas[1].before("a", time) for time in (900, 1000, 1001, 1002)] == [0, 0, 2, 3]
@@ -148,7 +148,7 @@ async def test_times_rise_with_ids_though_the_replicas_clocks_differ(dsn: str) -
 
 
 async def test_one_replica_cleans_at_a_time(store: PostgresStore, clock: FakeClock, dsn: str) -> None:
-    await store.append({"a": [NewMessage(b"x", clock.now + 1)] * 10}, clock.now)
+    await append(store, {"a": [NewMessage(b"x", clock.now + 1)] * 10}, clock.now)
     clock.advance(1)
     other = await asyncpg.connect(dsn)
     async with other.transaction():
@@ -162,7 +162,7 @@ async def test_no_more_connections_than_the_pool_has(dsn: str, server: PostgresS
     store = PostgresStore(dsn, pool=5)
     await store.open()
     calls: list[Awaitable[object]] = [store.read("a", 0, 10, ROOM) for _ in range(50)]
-    await asyncio.gather(*calls, *[store.append({f"s{number}": one()}, 0) for number in range(20)])
+    await asyncio.gather(*calls, *[append(store, {f"s{number}": one()}, 0) for number in range(20)])
     count = server.sql(f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name_of(dsn)}'")
     assert 2 <= int(count) <= 5
     await store.close()
@@ -193,7 +193,7 @@ class Publishers:
             body = b"%d.%d" % (number, turn)
             try:
                 batch = {"shared": one(body), f"own-{number}": one(body) * 2}
-                last_ids = await self.stores[number % 2].append(batch, 0)
+                last_ids = await append(self.stores[number % 2], batch, 0)
             except Refused as error:
                 self.outcomes[error.reason] += 1
                 continue
@@ -258,14 +258,14 @@ async def test_a_cut_between_commit_and_reply_is_an_unknown_outcome(dsn: str, se
     async with Cutter(server.port) as cutter:
         store = PostgresStore(server.dsn(name_of(dsn), port=cutter.port))
         await store.open()
-        await store.append({"a": one(b"1"), "b": one()}, 0)
+        await append(store, {"a": one(b"1"), "b": one()}, 0)
         cutter.cut_at_next_reply()
         with pytest.raises(Unavailable) as unknown:
-            await store.append({"a": one(b"2"), "b": one()}, 0)
+            await append(store, {"a": one(b"2"), "b": one()}, 0)
         assert unknown.value.reason == "OUTCOME_UNKNOWN"
         assert "local-only" not in unknown.value.message
         # It was committed; nothing was published twice, and the next message follows.
-        assert await store.append({"a": one(b"3")}, 0) == {"a": 2}
+        assert await append(store, {"a": one(b"3")}, 0) == {"a": 2}
         assert await all_of(store, "a") == [b"1", b"2", b"3"]
         await store.close()
 
@@ -277,50 +277,50 @@ async def test_a_server_that_falls_silent_is_given_up(
     async with Cutter(server.port) as cutter:
         store = PostgresStore(server.dsn(name_of(dsn), port=cutter.port), patience=0.5)
         await store.open()
-        await store.append({"a": one(b"1")}, 0)
+        await append(store, {"a": one(b"1")}, 0)
         cutter.silent = True
         with pytest.raises(Unavailable, match="did not answer in time"):
-            await store.append({"a": one(b"2")}, 0)
+            await append(store, {"a": one(b"2")}, 0)
         with pytest.raises(StoreUnavailable, match="did not answer in time"):
-            await store.append({"a": one(b"3")}, 0)
+            await append(store, {"a": one(b"3")}, 0)
         with pytest.raises(StoreUnavailable, match="did not answer in time"):
             await store.heads(["a"])
         cutter.silent = False
         cutter.cut()
-        assert (await store.append({"a": one(b"4")}, 0))["a"] in (1, 2)
+        assert (await append(store, {"a": one(b"4")}, 0))["a"] in (1, 2)
         await store.close()
 
 
 async def test_a_restored_backup_gets_each_message_into_its_own_subject(
     store: PostgresStore, dsn: str, server: PostgresServer
 ) -> None:
-    await store.append({"a": one(b"1"), "b": one(b"1")}, 0)
+    await append(store, {"a": one(b"1"), "b": one(b"1")}, 0)
     # The backup is older than both subjects; another broker has made them again, in another order.
     server.sql("TRUNCATE broker.messages; TRUNCATE broker.subjects RESTART IDENTITY", name_of(dsn))
     server.sql("INSERT INTO broker.subjects (name) VALUES ('b'), ('a')", name_of(dsn))
     await terminate_all(dsn)
-    assert await store.append({"a": one(b"2") * 3}, 0) == {"a": 0}
+    assert await append(store, {"a": one(b"2") * 3}, 0) == {"a": 0}
     assert await store.heads(["a", "b"]) == {"a": 3, "b": 0}
 
 
 async def test_subjects_that_vanish_are_told_and_made_again(
     store: PostgresStore, dsn: str, server: PostgresServer
 ) -> None:
-    await store.append({"a": one(), "b": one()}, 0)
+    await append(store, {"a": one(), "b": one()}, 0)
     server.sql("DELETE FROM broker.subjects WHERE name = 'a'", name_of(dsn))
-    results = await store.append({"a": one(), "b": one()}, 0)
+    results = await append(store, {"a": one(), "b": one()}, 0)
     assert isinstance(results["a"], StoreUnavailable)
     assert results["b"] == 1
-    assert await store.append({"a": one()}, 0) == {"a": 0}
+    assert await append(store, {"a": one()}, 0) == {"a": 0}
 
 
 async def test_idle_connections_that_were_cut_are_replaced_unnoticed(store: PostgresStore, dsn: str) -> None:
     for _ in range(3):
-        await store.append({"a": one()}, 0)
+        await append(store, {"a": one()}, 0)
         await store.heads(["a"])
         await terminate_all(dsn)
         assert await store.heads(["a"]) == await store.heads(["a"])
-    assert await store.append({"a": one()}, 0) == {"a": 3}
+    assert await append(store, {"a": one()}, 0) == {"a": 3}
 
 
 async def terminate_all(dsn: str) -> None:
@@ -342,21 +342,21 @@ async def assert_refused_until(
     """Appends are refused and store nothing, until the cause is undone."""
     head = (await store.heads(["a"]))["a"]
     with pytest.raises(kind, match=expected):
-        await store.append({"a": one(b"refused")}, 0)
+        await append(store, {"a": one(b"refused")}, 0)
     undo()
-    assert await store.append({"a": one(b"taken")}, 0) == {"a": head}
+    assert await append(store, {"a": one(b"taken")}, 0) == {"a": head}
 
 
 async def test_too_many_connections(dsn: str, server: PostgresServer) -> None:
     store = PostgresStore(dsn, patience=1.5)
     await store.open()
-    await store.append({"a": one()}, 0)
+    await append(store, {"a": one()}, 0)
     server.sql(f"ALTER ROLE {name_of(dsn)} CONNECTION LIMIT 0")
     await terminate_all(dsn)
     with pytest.raises(StoreUnavailable, match=r"too many connections .* --postgres-pool"):
-        await store.append({"a": one()}, 0)
+        await append(store, {"a": one()}, 0)
     server.sql(f"ALTER ROLE {name_of(dsn)} CONNECTION LIMIT -1")
-    assert await store.append({"a": one()}, 0) == {"a": 1}
+    assert await append(store, {"a": one()}, 0) == {"a": 1}
     await store.close()
 
 
@@ -366,14 +366,14 @@ async def test_a_database_that_turns_read_only_and_back(dsn: str, server: Postgr
     server.sql(f"ALTER DATABASE {name_of(dsn)} SET default_transaction_read_only = on")
     await terminate_all(dsn)
     with pytest.raises(StoreUnavailable, match="read-only"):
-        await store.append({"a": one()}, 0)
+        await append(store, {"a": one()}, 0)
     server.sql(f"ALTER DATABASE {name_of(dsn)} RESET default_transaction_read_only")
-    assert await store.append({"a": one()}, 0) == {"a": 0}
+    assert await append(store, {"a": one()}, 0) == {"a": 0}
     await store.close()
 
 
 async def test_a_full_disk(store: PostgresStore, dsn: str, server: PostgresServer) -> None:
-    await store.append({"a": one()}, 0)
+    await append(store, {"a": one()}, 0)
     # The server's own answer, without filling a disk.
     server.sql(
         "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
@@ -393,15 +393,15 @@ async def test_a_statement_that_takes_too_long(dsn: str, monkeypatch: pytest.Mon
     monkeypatch.setitem(connections_module._SETTINGS, "statement_timeout", "100ms")
     store = PostgresStore(dsn)
     await store.open()
-    await store.append({"a": one()}, 0)
+    await append(store, {"a": one()}, 0)
     other = await asyncpg.connect(dsn)
     transaction = other.transaction()
     await transaction.start()
     await other.execute("LOCK TABLE broker.messages IN EXCLUSIVE MODE")
     with pytest.raises(StoreUnavailable, match="took too long"):
-        await store.append({"a": one()}, 0)
+        await append(store, {"a": one()}, 0)
     await transaction.rollback()
-    assert await store.append({"a": one()}, 0) == {"a": 1}
+    assert await append(store, {"a": one()}, 0) == {"a": 1}
     await other.close()
     await store.close()
 
@@ -489,12 +489,12 @@ async def test_the_password_file_is_read_for_each_connection(dsn: str, server: P
     file.write_text("local-only\n")
     await store.open()
     server.sql(f"ALTER ROLE {name} PASSWORD 'rotated'")
-    assert await store.append({"a": one()}, 0) == {"a": 0}
+    assert await append(store, {"a": one()}, 0) == {"a": 0}
     await terminate_all(dsn)
     with pytest.raises(StoreUnavailable, match="password authentication failed"):
-        await store.append({"a": one()}, 0)
+        await append(store, {"a": one()}, 0)
     file.write_text("rotated")
-    assert await store.append({"a": one()}, 0) == {"a": 1}
+    assert await append(store, {"a": one()}, 0) == {"a": 1}
     await store.close()
 
 
@@ -508,7 +508,7 @@ async def test_tls_checks_the_servers_certificate_and_name(dsn: str, server: Pos
         checked = server.dsn(name_of(dsn), port=port) + "?sslmode=verify-full&sslrootcert="
         store = PostgresStore(f"{checked.replace('127.0.0.1', 'localhost')}{certificate}")
         await store.open()
-        assert await store.append({"a": one()}, 0) == {"a": 0}
+        assert await append(store, {"a": one()}, 0) == {"a": 0}
         await store.close()
         assert "certificate is not accepted" in await refusal(f"{checked}{certificate}")
         assert "certificate is not accepted" in await refusal(f"{checked.replace('127.0.0.1', 'localhost')}{other}")
@@ -526,7 +526,7 @@ async def test_other_releases_of_the_server(version: int, clock: FakeClock) -> N
         await store.open()
         batch = {"a": one(b"1") * 300, "b": [NewMessage(b"x" * 10_000, clock.now + 1)] * 5}
         for turn in range(10):
-            assert await store.append(batch, turn) == {"a": 300 * turn, "b": 5 * turn}
+            assert await append(store, batch, turn) == {"a": 300 * turn, "b": 5 * turn}
         clock.advance(1)
         assert await store.expire(100) == 50
         assert await store.before("a", 5) == 1500
@@ -538,7 +538,7 @@ async def test_other_releases_of_the_server(version: int, clock: FakeClock) -> N
 
 
 async def test_a_closed_store_says_so_and_opens_again(store: PostgresStore) -> None:
-    await store.append({"a": one()}, 0)
+    await append(store, {"a": one()}, 0)
     await store.close()
     with pytest.raises(StoreUnavailable, match="is not open"):
         await store.heads(["a"])
@@ -547,7 +547,7 @@ async def test_a_closed_store_says_so_and_opens_again(store: PostgresStore) -> N
 
 
 async def test_calls_under_way_finish_before_it_closes(store: PostgresStore) -> None:
-    appends = [asyncio.create_task(store.append({f"s{number}": one()}, 0)) for number in range(20)]
+    appends = [asyncio.create_task(append(store, {f"s{number}": one()}, 0)) for number in range(20)]
     reads = [asyncio.create_task(store.read("a", 0, 10, ROOM)) for _ in range(20)]
     await asyncio.sleep(0)
     await store.close()

@@ -16,7 +16,7 @@ import broker.store.sqlite.writer as writer_module
 from broker.errors import StoreFull, StoreUnavailable, Unavailable
 from broker.store import NEVER_STORED, NewMessage, SqliteStore
 from broker.store.sqlite.database import MAX_KEY
-from tests.support.stores import FakeClock
+from tests.support.stores import FakeClock, append
 
 EVER = 10**15
 ROOM = 10**9
@@ -67,7 +67,7 @@ async def test_everything_acknowledged_survives_kill_nine(path: Path) -> None:
     for number, last in enumerate(acknowledged):
         assert {message.body for message in page.messages[first - 1 : last]} == {b"%d" % number}
         first = last + 1
-    assert await store.append({"a": [NewMessage(b"", EVER)]}, 0) == {"a": page.last_id}
+    assert await append(store, {"a": [NewMessage(b"", EVER)]}, 0) == {"a": page.last_id}
     await store.close()
 
 
@@ -85,7 +85,7 @@ async def test_a_full_store_refuses_whole_batches_and_takes_messages_again_when_
     async def fill() -> None:
         nonlocal appended
         while True:
-            await store.append(batch, clock.now)
+            await append(store, batch, clock.now)
             appended += 1
 
     with pytest.raises(StoreFull, match=r"size limit .* or the disk is full"):
@@ -93,10 +93,10 @@ async def test_a_full_store_refuses_whole_batches_and_takes_messages_again_when_
     assert appended > 20
     assert await store.heads(["a", "b"]) == {"a": appended * 10, "b": appended}
     assert (await store.usage()).bytes <= 400_000 == (await store.usage()).limit
-    assert await store.append({"a": [NewMessage(b"", NEVER_STORED)]}, clock.now) == {"a": appended * 10}
+    assert await append(store, {"a": [NewMessage(b"", NEVER_STORED)]}, clock.now) == {"a": appended * 10}
     clock.advance(1000)
     later = clock.now + 1000
-    assert await store.append({"a": [NewMessage(b"z" * 1000, later)] * 100}, clock.now) == {"a": appended * 10 + 1}
+    assert await append(store, {"a": [NewMessage(b"z" * 1000, later)] * 100}, clock.now) == {"a": appended * 10 + 1}
     assert await store.expire(10**6) == appended * 10
     assert len((await store.read("a", 0, 10**6, ROOM)).messages) == 100
     await store.close()
@@ -106,16 +106,16 @@ async def test_a_nearly_full_disk_takes_only_what_fits_where_messages_expired(
     store: SqliteStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = {"a": [NewMessage(b"x" * 1000, clock.now + 1000)] * 100}
-    await store.append(batch, clock.now)
+    await append(store, batch, clock.now)
     disk = os.statvfs_result((4096, 4096, 10**6, 100, 100, 0, 0, 0, 0, 255))
     monkeypatch.setattr("broker.store.sqlite.disk.os.statvfs", lambda _: disk)
     with pytest.raises(StoreFull, match="nearly full"):
-        await store.append(batch, clock.now)
-    assert await store.append({"a": [NewMessage(b"", NEVER_STORED)]}, clock.now) == {"a": 100}
+        await append(store, batch, clock.now)
+    assert await append(store, {"a": [NewMessage(b"", NEVER_STORED)]}, clock.now) == {"a": 100}
     clock.advance(1000)
-    assert await store.append({"a": [NewMessage(b"y" * 1000, EVER)] * 40}, clock.now) == {"a": 101}
+    assert await append(store, {"a": [NewMessage(b"y" * 1000, EVER)] * 40}, clock.now) == {"a": 101}
     with pytest.raises(StoreFull, match="nearly full"):
-        await store.append(batch, clock.now)
+        await append(store, batch, clock.now)
 
 
 @contextmanager
@@ -130,13 +130,13 @@ def failing_disk(largest_file: int) -> Iterator[None]:
 
 
 async def test_a_failing_disk_stores_nothing_and_the_store_recovers_by_itself(store: SqliteStore, path: Path) -> None:
-    await store.append({"a": [NewMessage(b"1", EVER)]}, 0)
+    await append(store, {"a": [NewMessage(b"1", EVER)]}, 0)
     with failing_disk(Path(f"{path}-wal").stat().st_size):
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="the disk failed"):
-                await store.append({"a": [NewMessage(b"x" * 100_000, EVER)], "new": [NewMessage(b"", EVER)]}, 0)
+                await append(store, {"a": [NewMessage(b"x" * 100_000, EVER)], "new": [NewMessage(b"", EVER)]}, 0)
             assert await store.heads(["a", "new"]) == {"a": 1, "new": 0}
-    assert await store.append({"new": [NewMessage(b"", EVER)], "a": [NewMessage(b"2", EVER)]}, 0) == {"new": 0, "a": 1}
+    assert await append(store, {"new": [NewMessage(b"", EVER)], "a": [NewMessage(b"2", EVER)]}, 0) == {"new": 0, "a": 1}
     assert [message.body for message in (await store.read("a", 0, 10, ROOM)).messages] == [b"1", b"2"]
 
 
@@ -155,7 +155,7 @@ class UnsureConnection(sqlite3.Connection):
 async def test_a_commit_whose_outcome_is_unknown_says_so_and_the_file_decides(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await store.append({"a": [NewMessage(b"1", EVER)]}, 0)
+    await append(store, {"a": [NewMessage(b"1", EVER)]}, 0)
     store._writer.close()
     with monkeypatch.context() as patched:
         patched.setattr(
@@ -163,14 +163,14 @@ async def test_a_commit_whose_outcome_is_unknown_says_so_and_the_file_decides(
                                                                       isolation_level=None, check_same_thread=False)
         )  # fmt: skip
         with pytest.raises(Unavailable) as unknown:
-            await store.append({"a": [NewMessage(b"2", EVER)], "b": [NewMessage(b"", EVER)]}, 0)
+            await append(store, {"a": [NewMessage(b"2", EVER)], "b": [NewMessage(b"", EVER)]}, 0)
     assert unknown.value.reason == "OUTCOME_UNKNOWN"
-    assert await store.append({"a": [NewMessage(b"3", EVER)]}, 0) == {"a": 2}
-    assert await store.append({"c": [NewMessage(b"", EVER)], "b": [NewMessage(b"", EVER)]}, 0) == {"c": 0, "b": 1}
+    assert await append(store, {"a": [NewMessage(b"3", EVER)]}, 0) == {"a": 2}
+    assert await append(store, {"c": [NewMessage(b"", EVER)], "b": [NewMessage(b"", EVER)]}, 0) == {"c": 0, "b": 1}
 
 
 async def test_a_damaged_file_is_reported_and_not_touched(store: SqliteStore, path: Path) -> None:
-    await store.append({"a": [NewMessage(b"x" * 50_000, EVER)]}, 0)
+    await append(store, {"a": [NewMessage(b"x" * 50_000, EVER)]}, 0)
     await store.close()
     size = path.stat().st_size
     with path.open("r+b") as file:
@@ -190,17 +190,17 @@ async def test_the_log_stays_bounded_though_a_backup_reads_for_long(
     store = SqliteStore(path)
     await store.open()
     batch = {"a": [NewMessage(b"x" * 10_000, EVER)] * 10}
-    await store.append(batch, 0)
+    await append(store, batch, 0)
     backup = sqlite3.connect(path, isolation_level=None)
     backup.execute("BEGIN")
     backup.execute("SELECT count(*) FROM messages").fetchall()
     wal = Path(f"{path}-wal")
     while wal.stat().st_size < 1_500_000:
-        await store.append(batch, 0)
+        await append(store, batch, 0)
     backup.close()
     sizes = []
     for _ in range(20):
-        await store.append(batch, 0)
+        await append(store, batch, 0)
         sizes.append(wal.stat().st_size)
     assert max(sizes[-10:]) < 700_000
     await store.close()
@@ -268,14 +268,14 @@ async def test_missing_permissions_are_named(store: SqliteStore, path: Path, for
 
 
 async def test_only_its_user_may_read_the_files(store: SqliteStore, path: Path) -> None:
-    await store.append({"a": [NewMessage(b"secret", EVER)]}, 0)
+    await append(store, {"a": [NewMessage(b"secret", EVER)]}, 0)
     modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
     assert set(modes) == {"broker.db", "broker.db-wal", "broker.db-shm", "broker.db.lock"}
     assert set(modes.values()) == {0o600}
 
 
 async def test_a_file_that_vanished_is_not_made_anew(store: SqliteStore, path: Path) -> None:
-    await store.append({"a": [NewMessage(b"1", EVER)]}, 0)
+    await append(store, {"a": [NewMessage(b"1", EVER)]}, 0)
     await asyncio.to_thread(store._reader.close)
     path.unlink()
     with pytest.raises(StoreUnavailable, match="unable to open"):
@@ -287,7 +287,7 @@ async def test_a_file_that_vanished_is_not_made_anew(store: SqliteStore, path: P
 
 
 async def test_a_closed_store_says_so_and_opens_again(store: SqliteStore) -> None:
-    await store.append({"a": [NewMessage(b"1", EVER)]}, 0)
+    await append(store, {"a": [NewMessage(b"1", EVER)]}, 0)
     await store.close()
     with pytest.raises(StoreUnavailable, match="is not open"):
         await store.heads(["a"])
@@ -296,13 +296,13 @@ async def test_a_closed_store_says_so_and_opens_again(store: SqliteStore) -> Non
 
 
 async def test_after_the_last_subject_new_ones_are_refused_and_known_ones_go_on(store: SqliteStore, path: Path) -> None:
-    await store.append({"a": [NewMessage(b"1", EVER)]}, 0)
+    await append(store, {"a": [NewMessage(b"1", EVER)]}, 0)
     await store.close()
     with sqlite3.connect(path) as connection:
         connection.execute("INSERT INTO subjects VALUES (?, 'last', 1)", (MAX_KEY,))
     connection.close()
     await store.open()
-    results = await store.append({"new": [NewMessage(b"", EVER)], "a": [NewMessage(b"2", EVER)]}, 0)
+    results = await append(store, {"new": [NewMessage(b"", EVER)], "a": [NewMessage(b"2", EVER)]}, 0)
     refused = results.pop("new")
     assert isinstance(refused, StoreFull)
     assert refused.metadata == {"limit": "subjects"}
@@ -310,7 +310,7 @@ async def test_after_the_last_subject_new_ones_are_refused_and_known_ones_go_on(
 
 
 async def test_calls_under_way_finish_before_it_closes(store: SqliteStore) -> None:
-    appends = [asyncio.create_task(store.append({"a": [NewMessage(b"x", EVER)]}, 0)) for _ in range(20)]
+    appends = [asyncio.create_task(append(store, {"a": [NewMessage(b"x", EVER)]}, 0)) for _ in range(20)]
     reads = [asyncio.create_task(store.read("a", 0, 10, ROOM)) for _ in range(20)]
     await asyncio.sleep(0)
     await store.close()

@@ -11,8 +11,8 @@ from broker.server.wire import encode_messages
 from broker.store.contract import NEVER_STORED, NewMessage
 
 
-def encode(subject, first_id, bodies, published_at):
-    return [f"{subject}/{first_id + n}".encode() for n, _ in enumerate(bodies)]
+def encode(subject, first_id, messages, published_at):
+    return [f"{subject}/{first_id + n}".encode() for n, _ in enumerate(messages)]
 
 
 def commit(subject: str, first_id: int, count: int, expires_at: int = 100) -> Commit:
@@ -60,8 +60,9 @@ def test_what_is_forgotten_counts_no_more():
     assert recent.bytes == 0
 
 
+@pytest.mark.parametrize("extras", [False, True], ids=["plain", "with headers and keys"])
 @pytest.mark.parametrize(("subjects", "commits", "messages"), [(2000, 1, 1), (1, 2000, 1), (1, 1, 5000), (100, 10, 5)])
-def test_the_stated_overheads_cover_what_python_really_takes(subjects, commits, messages):
+def test_the_stated_overheads_cover_what_python_really_takes(subjects, commits, messages, extras):
     recent = RecentCommits(1 << 40)
     tracemalloc.start()
     try:
@@ -69,7 +70,10 @@ def test_the_stated_overheads_cover_what_python_really_takes(subjects, commits, 
             Commit(
                 f"subject-{subject:06d}",
                 1 + number * messages,
-                [NewMessage(b"%020d" % message, 10**12 + message) for message in range(messages)],
+                [
+                    NewMessage(b"%020d" % m, 10**12 + m, *([b"%030d" % m, b"%016d" % m] if extras else []))
+                    for m in range(messages)
+                ],
                 10**12 + number,
             )
             for subject in range(subjects)

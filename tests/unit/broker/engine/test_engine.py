@@ -20,8 +20,8 @@ from broker.telemetry.metrics import Metrics
 from tests.support.stores import FakeClock
 
 
-def encode(subject, first_id, bodies, published_at):
-    return [b"%d:%s" % (first_id + index, body) for index, body in enumerate(bodies)]
+def encode(subject, first_id, messages, published_at):
+    return [b"%d:%s" % (first_id + index, message.body) for index, message in enumerate(messages)]
 
 
 one_each = Framing(lambda messages: messages)
@@ -110,8 +110,8 @@ class Bench:
 class Threaded(MemoryStore):
     """A store whose commits and reads take their time, as those of a store behind a thread or a network do."""
 
-    async def append(self, batch, published_at):
-        last_ids = await super().append(batch, published_at)
+    async def append(self, batch, published_at, keys_until):
+        last_ids = await super().append(batch, published_at, keys_until)
         for _ in range(3):
             await asyncio.sleep(0)
         return last_ids
@@ -245,10 +245,10 @@ async def test_a_store_that_refuses_and_recovers():
     class Moody(MemoryStore):
         mood: Refused | Exception | None = None
 
-        async def append(self, batch, published_at):
+        async def append(self, batch, published_at, keys_until):
             if self.mood is not None:
                 raise self.mood
-            return await super().append(batch, published_at)
+            return await super().append(batch, published_at, keys_until)
 
     async with Bench(store=Moody(1 << 30)) as bench:
         bench.engine.subscribe(1, "a", LATEST, one_each)

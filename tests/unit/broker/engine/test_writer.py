@@ -33,7 +33,7 @@ class SlowStore(MemoryStore):
         self.at_a_time = self.most_at_a_time = 0
         self.full = False
 
-    async def append(self, batch, published_at):
+    async def append(self, batch, published_at, keys_until):
         assert self.busy.isdisjoint(batch), "two appends to one subject at a time"
         self.busy |= batch.keys()
         self.at_a_time += 1
@@ -44,7 +44,7 @@ class SlowStore(MemoryStore):
         self.busy -= batch.keys()
         if self.full:
             raise StoreFull("no room")
-        return await super().append(batch, published_at)
+        return await super().append(batch, published_at, keys_until)
 
 
 class Running:
@@ -164,10 +164,10 @@ async def test_one_commits_failure_is_told_for_its_messages_only(monkeypatch):
         fine, refused = by_writer[0], by_writer[1]
         append = running.store.append
 
-        async def moody(batch, published_at):
+        async def moody(batch, published_at, keys_until):
             if refused in batch:
                 raise StoreFull("no room")
-            return await append(batch, published_at)
+            return await append(batch, published_at, keys_until)
 
         running.store.append = moody
         outcomes = await running.publish((refused, b"1"), (fine, b"2"), (refused, b"3"), (fine, b"4"))

@@ -3,28 +3,36 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.api import broker_pb2 as pb
+from broker.engine.publication import Duplicate
 from broker.errors import InvalidRequest
-from broker.server.wire import BATCH, SINGLE, decode, encode_messages, publish_response, varint
+from broker.server.wire import BATCH, SINGLE, decode, encode_headers, encode_messages, publish_response, varint
+from broker.store import NEVER_STORED, NewMessage
 
 IDS = st.integers(1, 2**63 - 1)
 TIMES = st.integers(0, 253402300799999)
+HEADERS = st.dictionaries(st.text(max_size=20), st.binary(max_size=200), max_size=4)
 
 
-@given(st.text(max_size=50), IDS, st.lists(st.binary(max_size=300), min_size=1, max_size=5), TIMES)
-def test_joined_by_hand_is_what_protobuf_reads(subject, first_id, bodies, published_at):
-    first_id = min(first_id, 2**63 - 1 - len(bodies))
-    encoded = encode_messages(subject, first_id, bodies, published_at)
+def new(body, headers=()):
+    return NewMessage(body, NEVER_STORED, encode_headers(pb.PublishRequest(headers=dict(headers))))
+
+
+@given(st.text(max_size=50), IDS, st.lists(st.tuples(st.binary(max_size=300), HEADERS), min_size=1, max_size=5), TIMES)
+def test_joined_by_hand_is_what_protobuf_reads(subject, first_id, contents, published_at):
+    first_id = min(first_id, 2**63 - 1 - len(contents))
+    encoded = encode_messages(subject, first_id, [new(*content) for content in contents], published_at)
     assert SINGLE.messages(encoded) == encoded
     batch = pb.MessageBatch.FromString(b"".join(BATCH.messages(encoded)))
     for index, message in enumerate(batch.messages):
         assert message == pb.Message.FromString(encoded[index])
-        assert (message.subject, message.id, message.body) == (subject, first_id + index, bodies[index])
+        assert (message.subject, message.id) == (subject, first_id + index)
+        assert (message.body, dict(message.headers)) == contents[index]
         assert message.published_at.ToMilliseconds() == published_at
 
 
 @given(st.lists(st.lists(st.binary(max_size=20), min_size=1), min_size=1))
 def test_frames_of_batches_may_be_joined_end_to_end(frames):
-    parts = [BATCH.messages(encode_messages("s", 1, bodies, 0)) for bodies in frames]
+    parts = [BATCH.messages(encode_messages("s", 1, [new(body) for body in bodies], 0)) for bodies in frames]
     batch = pb.MessageBatch.FromString(b"".join(frame for part in parts for frame in part))
     assert [message.body for message in batch.messages] == [body for bodies in frames for body in bodies]
 
@@ -33,7 +41,7 @@ def test_frames_of_batches_may_be_joined_end_to_end(frames):
 def test_position(message_id):
     assert BATCH.position is not None
     batch = pb.MessageBatch.FromString(
-        BATCH.position(message_id) + BATCH.messages(encode_messages("s", 1, [b""], 0))[0]
+        BATCH.position(message_id) + BATCH.messages(encode_messages("s", 1, [new(b"")], 0))[0]
     )
     assert batch.HasField("position")
     assert batch.position == message_id
@@ -42,7 +50,16 @@ def test_position(message_id):
 
 @given(IDS)
 def test_publish_response(message_id):
-    assert pb.PublishResponse.FromString(publish_response(message_id)).id == message_id
+    assert pb.PublishResponse.FromString(publish_response(message_id)) == pb.PublishResponse(id=message_id)
+    again = pb.PublishResponse.FromString(publish_response(Duplicate(message_id)))
+    assert again == pb.PublishResponse(id=message_id, duplicate=True)
+
+
+@given(HEADERS.flatmap(lambda headers: st.tuples(st.just(headers), st.permutations(list(headers.items())))))
+def test_headers_have_one_encoding(headers_and_order):
+    headers, order = headers_and_order
+    assert new(b"", headers) == new(b"", order)
+    assert pb.PublishRequest.FromString(new(b"", headers).headers).headers == headers
 
 
 @given(st.integers(0, 2**64 - 1))

@@ -1,0 +1,55 @@
+"""The keys of messages in memory: found by subject and key, forgotten in the order of their times."""
+
+import heapq
+from collections.abc import Iterable
+
+KEY_OVERHEAD = 432
+"""Bytes counted for a key beside itself, at worst: its entry in the table, its number, and a run of its own."""
+
+_ID_BITS = 63
+_ID_MASK = (1 << _ID_BITS) - 1
+
+_Run = tuple[int, tuple[bytes, ...]]
+"""The keys that were remembered together: until when, and their names in the table."""
+
+
+class Keys:
+    """What is remembered of keys.
+
+    One flat table, and one integer for id and time: a key takes half of what tables by subject and tuples would take.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, int] = {}
+        self._runs: list[_Run] = []
+
+    def find(self, subject: int, key: bytes, now: int) -> int | None:
+        """Return the id of the message that brought a key, if the key still counts."""
+        known = self._known.get(_name(subject, key))
+        return known & _ID_MASK if known is not None and known >> _ID_BITS > now else None
+
+    def add(self, subject: int, ids: Iterable[tuple[bytes, int]], until: int) -> None:
+        """Remember keys with the ids of their messages."""
+        new = {_name(subject, key): until << _ID_BITS | message_id for key, message_id in ids}
+        self._known.update(new)
+        heapq.heappush(self._runs, (until, tuple(new)))
+
+    def forget_due(self, now: int, limit: int) -> int:
+        """Forget keys that are due, about `limit` of them, and return how many bytes they were counted with."""
+        freed = 0
+        while limit > 0 and self._runs and self._runs[0][0] <= now:
+            until, names = heapq.heappop(self._runs)
+            limit -= len(names)
+            freed += sum([KEY_OVERHEAD + len(name) - _PREFIX for name in names])
+            for name in names:
+                # A key that came again after its time has a later one.
+                if self._known.get(name, 0) >> _ID_BITS == until:
+                    del self._known[name]
+        return freed
+
+
+_PREFIX = 8
+
+
+def _name(subject: int, key: bytes) -> bytes:
+    return subject.to_bytes(_PREFIX) + key
