@@ -52,7 +52,7 @@ SELECT $1::bigint AS key, base FROM counted
 """  # noqa: S608
 """The same for a single subject, which is cheaper."""
 
-APPEND_ALL = f"""{_COUNTED}, stored AS (
+EXTENDED_APPEND = f"""{_COUNTED}, stored AS (
     INSERT INTO broker.messages (subject, id, published_at, expires_at, body, headers)
     SELECT counted.key, counted.base + message.number, counted.last_time, message.expires_at, message.body,
         coalesce(message.headers, '')
@@ -71,7 +71,7 @@ SELECT key, base FROM counted
 
 The array of headers may be empty instead of full of empty ones."""
 
-APPEND_ALL_TO_ONE = f"""{_COUNTED_ONE}, stored AS (
+EXTENDED_APPEND_TO_ONE = f"""{_COUNTED_ONE}, stored AS (
     INSERT INTO broker.messages (subject, id, published_at, expires_at, body, headers)
     SELECT $1, counted.base + message.number, counted.last_time, message.expires_at, message.body,
         coalesce(message.headers, '')

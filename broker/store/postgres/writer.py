@@ -1,13 +1,13 @@
 """Append: one statement, one round trip, one commit; more only for a batch that has duplicates."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import chain, compress, repeat
 
 import asyncpg
 
 from broker.errors import Refused, StoreUnavailable
 from broker.store.clock import Clock
+from broker.store.columns import columns_of
 from broker.store.contract import NO_DUPLICATES, Appended, Batch, NewMessage
 from broker.store.postgres import statements
 from broker.store.postgres.connections import Connection, Connections
@@ -111,22 +111,6 @@ def _without(messages: Sequence[NewMessage], places: Mapping[int, int]) -> Seque
     return [message for place, message in enumerate(messages) if place not in places] if places else messages
 
 
-class _Kept(NamedTuple):
-    """A subject's messages that are stored: their places in the batch, from 1, and what is kept of them."""
-
-    numbers: Sequence[int]
-    expiries: Sequence[int]
-    bodies: Sequence[bytes]
-    headers: Sequence[bytes]
-
-
-class _Named(NamedTuple):
-    """A subject's messages that have keys: their places in the batch, from 1, and the keys."""
-
-    numbers: Sequence[int]
-    keys: Sequence[bytes]
-
-
 async def _append(
     connection: Connection, messages: _Messages, published_at: int, keys_until: int
 ) -> dict[int, Appended]:
@@ -135,45 +119,26 @@ async def _append(
     Raises:
         asyncpg.UniqueViolationError: on the table `keys`, when some are not.
     """
-    kept, named = {}, {}
-    for key, group in messages.items():
-        kept[key], named[key] = _take_apart(group)
-    with_headers = any(any(each.headers) for each in kept.values())
-    with_keys = any(each.keys for each in named.values())
+    bodies, expiries, headers, keys = columns_of(list(chain.from_iterable(messages.values())))
+    counts = [len(group) for group in messages.values()]
+    numbers = list(chain.from_iterable(range(1, count + 1) for count in counts))
+    extended = any(headers) or any(keys)
+    arguments: list[object]
+    places: tuple[Sequence[object], ...]
     if len(messages) == 1:
-        [(key, group)] = messages.items()
-        arguments: list[object] = [key, len(group), published_at, *kept[key][:3]]
-        statement = statements.APPEND_TO_ONE
-        if with_headers or with_keys:
-            statement = statements.APPEND_ALL_TO_ONE
-            arguments += [kept[key].headers if with_headers else (), *named[key], keys_until]
+        statement = statements.EXTENDED_APPEND_TO_ONE if extended else statements.APPEND_TO_ONE
+        arguments, places = [*messages, *counts], (numbers,)
     else:
-        counts = [len(group) for group in messages.values()]
-        arguments = [list(messages), counts, published_at, *_joined(kept, 3)]
-        statement = statements.APPEND
-        if with_headers or with_keys:
-            statement = statements.APPEND_ALL
-            headers = list(chain.from_iterable(each.headers for each in kept.values())) if with_headers else ()
-            arguments += [headers, *_joined(named, 2), keys_until]
+        statement = statements.EXTENDED_APPEND if extended else statements.APPEND
+        arguments = [list(messages), counts]
+        places = list(chain.from_iterable(map(repeat, messages, counts))), numbers
+    arguments += [published_at, *_where(expiries, *places, expiries, bodies)]
+    if extended:
+        arguments += _where(expiries, headers) if any(headers) else [()]
+        arguments += [*_where(keys, *places, keys), keys_until]
     return {row[0]: Appended(row[1]) for row in await connection.fetch(statement, *arguments)}
 
 
-def _joined(columns: Mapping[int, tuple[Sequence[object], ...]], count: int) -> list[list[object]]:
-    """Return the first columns of all subjects end to end, and the subjects' keys as a column before them."""
-    keys: list[object] = [key for key, each in columns.items() for _ in each[0]]
-    return [keys, *[list(chain.from_iterable(each[number] for each in columns.values())) for number in range(count)]]
-
-
-def _take_apart(messages: Sequence[NewMessage]) -> tuple[_Kept, _Named]:
-    columns: Iterable[Sequence[Any]] = zip(*messages, strict=True)
-    bodies, expiries, headers, keys = columns
-    numbers: Sequence[int] = range(1, len(messages) + 1)
-    named = _Named((), ())
-    if any(keys):
-        named = _Named([number for number in numbers if keys[number - 1]], [key for key in keys if key])
-    if not all(expiries):
-        numbers = [number for number in numbers if expiries[number - 1]]
-        bodies, expiries, headers = (
-            [column[number - 1] for number in numbers] for column in (bodies, expiries, headers)
-        )
-    return _Kept(numbers, expiries, bodies, headers), named
+def _where(conditions: Sequence[object], *columns: Sequence[object]) -> Sequence[Sequence[object]]:
+    """Return what the columns have in the rows where the condition is true."""
+    return columns if all(conditions) else [list(compress(column, conditions)) for column in columns]

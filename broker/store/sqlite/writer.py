@@ -3,12 +3,14 @@
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from operator import attrgetter
 from pathlib import Path
 
 from broker.errors import Refused, StoreFull
 from broker.store.clock import Clock
 from broker.store.contract import NO_DUPLICATES, Appended, Batch, NewMessage
-from broker.store.sqlite.database import ID_BITS, MAX_ID, MAX_KEY, WAL_PAGES, connect
+from broker.store.sqlite.changes import Changes
+from broker.store.sqlite.database import MAX_ID, MAX_KEY, WAL_PAGES, connect
 from broker.store.sqlite.disk import reserve_is_touched
 from broker.store.sqlite.errors import code_of, outcome_unknown, translate
 
@@ -24,11 +26,7 @@ CACHED_SUBJECTS = 50_000
 WAL_BOUND = 4 * WAL_PAGES * 4096
 """Bytes of log above which the writer waits for readers to let it start again."""
 
-_INSERT = "INSERT INTO messages (position, published_at, expires_at, body, headers) VALUES (?, ?, ?, ?, ?)"
 _FIND_KEY = "SELECT id FROM keys WHERE subject = ? AND key = ? AND expires_at > ?"
-_KEEP_KEY = "INSERT OR REPLACE INTO keys (subject, key, id, expires_at) VALUES (?, ?, ?, ?)"
-_NEW_SUBJECT = "INSERT INTO subjects (last_id, key, name) VALUES (?, ?, ?)"
-_COUNT = "UPDATE subjects SET last_id = ? WHERE key = ?"
 _EXPIRE = (
     "DELETE FROM messages WHERE position IN"
     " (SELECT position FROM messages WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
@@ -39,14 +37,10 @@ _FORGET_KEYS = (
     " (SELECT subject, key FROM keys WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
 )
 
+_key_of = attrgetter("key")
+
 _Known = tuple[int, int]
 """A subject's key and last id."""
-
-_Row = tuple[int, int, int, bytes, bytes]
-"""A message's position, published_at, expires_at, body, headers."""
-
-_KeyRow = tuple[int, bytes, int, int]
-"""A key's subject, the key, the id of its message, until when it counts."""
 
 
 class Writer:
@@ -113,13 +107,11 @@ class Writer:
     def _append(self, batch: Batch, published_at: int, keys_until: int) -> dict[str, Appended | Refused]:
         results: dict[str, Appended | Refused] = {}
         known: dict[str, _Known] = {}
-        new: list[tuple[int, int, str]] = []
-        counts: list[tuple[int, int]] = []
-        rows: list[_Row] = []
-        keys: list[_KeyRow] = []
+        changes = Changes(published_at, keys_until)
         with self._transaction() as connection:
             for subject, messages in batch.items():
-                key, last_id = self._look_up(connection, subject) or (self._last_key + len(new) + 1, 0)
+                next_key = self._last_key + len(changes.new_subjects) + 1
+                key, last_id = self._look_up(connection, subject) or (next_key, 0)
                 duplicates = self._duplicates(connection, key, messages) if last_id else NO_DUPLICATES
                 if duplicates:
                     messages = [message for place, message in enumerate(messages) if place not in duplicates]
@@ -127,42 +119,24 @@ class Writer:
                 if key > MAX_KEY or until > MAX_ID:
                     results[subject] = _out_of_numbers(subject, key)
                     continue
-                if last_id:
-                    counts.append((until, key))
-                else:
-                    new.append((until, key, subject))
-                base = key << ID_BITS | last_id
-                rows += [
-                    (position, published_at, expires_at, body, headers)
-                    for position, (body, expires_at, headers, _) in enumerate(messages, base + 1)
-                    if expires_at
-                ]
-                keys += [
-                    (key, message.key, message_id, keys_until)
-                    for message_id, message in enumerate(messages, last_id + 1)
-                    if message.key
-                ]
+                if messages:
+                    changes.add(subject, key, last_id, messages)
                 known[subject] = (key, until)
                 results[subject] = Appended(last_id, duplicates)
-            if rows or keys:
-                self._check_disk(connection, rows, keys)
-            connection.executemany(_NEW_SUBJECT, new)
-            connection.executemany(_COUNT, counts)
-            connection.executemany(_INSERT, rows)
-            connection.executemany(_KEEP_KEY, keys)
-        self._last_key += len(new)
+            if changes.grow and reserve_is_touched(self._path.parent) and not _fits_free_pages(connection, changes):
+                raise StoreFull(
+                    f"the disk of {self._path} is nearly full; enlarge it or let messages expire", {"limit": "disk"}
+                )
+            changes.write(connection)
+        self._last_key += len(changes.new_subjects)
         self._remember(known)
         return results
-
-    def _check_disk(self, connection: sqlite3.Connection, rows: list[_Row], keys: list[_KeyRow]) -> None:
-        if reserve_is_touched(self._path.parent) and not _fits_free_pages(connection, rows, keys):
-            raise StoreFull(
-                f"the disk of {self._path} is nearly full; enlarge it or let messages expire", {"limit": "disk"}
-            )
 
     def _duplicates(
         self, connection: sqlite3.Connection, key: int, messages: Sequence[NewMessage]
     ) -> Mapping[int, int]:
+        if not any(map(_key_of, messages)):
+            return NO_DUPLICATES
         now = self._clock()
         found = {
             place: row[0]
@@ -248,13 +222,11 @@ class Writer:
             self._wal_bound = self._wal_bound + WAL_BOUND if held else WAL_BOUND
 
 
-def _fits_free_pages(connection: sqlite3.Connection, rows: list[_Row], keys: list[_KeyRow]) -> bool:
+def _fits_free_pages(connection: sqlite3.Connection, changes: Changes) -> bool:
     """Whether pages that expired messages left in the file hold the rows, with as much again for the trees."""
     (page_size,) = connection.execute("PRAGMA page_size").fetchone()
     (free,) = connection.execute("PRAGMA freelist_count").fetchone()
-    needed = sum([len(body) + len(headers) + 64 for _, _, _, body, headers in rows])
-    needed += sum([2 * (len(key) + 32) for _, key, _, _ in keys])
-    return bool(2 * needed <= free * page_size)
+    return bool(2 * changes.room() <= free * page_size)
 
 
 def _out_of_numbers(subject: str, key: int) -> StoreFull:
