@@ -2,7 +2,8 @@
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import chain, repeat
+from itertools import repeat
+from typing import Final
 
 from broker.store.columns import columns_of
 from broker.store.contract import NewMessage
@@ -14,7 +15,7 @@ _INSERT = "INSERT INTO messages (position, published_at, expires_at, body) VALUE
 _INSERT_WITH_HEADERS = "INSERT INTO messages (position, published_at, expires_at, body, headers) VALUES (?, ?, ?, ?, ?)"
 _KEEP_KEY = "INSERT OR REPLACE INTO keys (subject, id, expires_at, key) VALUES (?, ?, ?, ?)"
 
-_EXPIRES_AT, _BODY = 2, 3
+_EXPIRES_AT: Final = 2
 
 
 class Changes:
@@ -52,9 +53,10 @@ class Changes:
 
     def room(self) -> int:
         """Return about how many bytes the rows take in the file; 0 when there are none but counters."""
-        room = sum([64 + sum(map(len, row[_BODY:])) for row in chain(self._rows, self._rows_with_headers)])
+        room = sum([64 + len(body) for _, _, _, body in self._rows])
+        room += sum([64 + len(body) + len(headers) for _, _, _, body, headers in self._rows_with_headers])
         # A key stands in two trees.
-        return room + sum([2 * (32 + len(row[_BODY])) for row in self._keys])
+        return room + sum([2 * (32 + len(name)) for _, _, _, name in self._keys])
 
     @property
     def grow(self) -> bool:
