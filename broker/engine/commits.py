@@ -35,7 +35,7 @@ class Commit:
         encoded: the encoded messages.
     """
 
-    __slots__ = ("_cost", "_encoded", "_messages", "expiries", "first_id", "published_at", "subject")
+    __slots__ = ("_cost", "_encoded", "expiries", "first_id", "messages", "published_at", "subject")
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Commit:
         self.first_id = first_id
         self.expiries = expiries
         self.published_at = published_at
-        self._messages = messages
+        self.messages = messages
         self._encoded = encoded
         self._cost = 0
 
@@ -72,10 +72,10 @@ class Commit:
     def cost(self) -> int:
         """The bytes of memory that it takes, about, once it is encoded."""
         if not self._cost:
-            if self._messages:
+            if self.messages:
                 # Content counts twice: as published, and encoded (with its subject).
-                contents = 2 * sum([len(message.body) for message in self._messages])
-                contents += sum([2 * len(m.headers) + HEADERS_OVERHEAD for m in self._messages if m.headers])
+                contents = 2 * sum([len(message.body) for message in self.messages])
+                contents += sum([2 * len(m.headers) + HEADERS_OVERHEAD for m in self.messages if m.headers])
                 contents += len(self.subject) * len(self.expiries)
             else:
                 contents = sum(map(len, self._encoded or ()))
@@ -93,14 +93,14 @@ class Commit:
             message_id + 1,
             self.expiries[skip:],
             self.published_at,
-            messages=self._messages[skip:],
+            messages=self.messages[skip:],
             encoded=encoded,
         )
 
     def encoded(self, encode: Encoder) -> list[bytes]:
         """Return all its messages encoded: once, however many subscribers there are."""
         if self._encoded is None:
-            self._encoded = encode(self.subject, self.first_id, self._messages, self.published_at)
+            self._encoded = encode(self.subject, self.first_id, self.messages, self.published_at)
         return self._encoded
 
     def encoded_one(self, message_id: int, encode: Encoder) -> bytes:
@@ -108,7 +108,7 @@ class Commit:
         index = message_id - self.first_id
         if self._encoded is not None:
             return self._encoded[index]
-        return encode(self.subject, message_id, (self._messages[index],), self.published_at)[0]
+        return encode(self.subject, message_id, (self.messages[index],), self.published_at)[0]
 
     def expires_at(self, message_id: int) -> int:
         """Return when one of its messages stops being readable (ms), or NEVER_STORED."""

@@ -1,7 +1,7 @@
 """One subject's commits in one order without gaps, whoever brings them and in whichever order they come.
 
-Ids are dense, so a commit shows by its first id whether something is missing before it. Such a commit waits, for what is
-missing may be on its way from another broker; what does not come is read from the store (`broker.engine.gaps`).
+Ids are dense, so a commit shows by its first id whether something is missing before it. Such a commit waits, for what
+is missing may be on its way from another broker; what does not come is read from the store (`broker.engine.gaps`).
 """
 
 from bisect import insort
@@ -83,9 +83,7 @@ class Flow:
         insort(self._early, commit, key=_first_id_of)
         self.early_messages += len(commit)
         self.early_bytes += commit.cost
-        while len(self._early) > 1 and (
-            self.early_messages > MAX_EARLY_MESSAGES or self.early_bytes > MAX_EARLY_BYTES
-        ):
+        while len(self._early) > 1 and (self.early_messages > MAX_EARLY_MESSAGES or self.early_bytes > MAX_EARLY_BYTES):
             self._let_go(self._early.pop())
 
     def _let_go(self, commit: Commit) -> None:

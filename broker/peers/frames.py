@@ -79,7 +79,7 @@ def refusal(ours: peers_pb2.Hello, theirs: peers_pb2.Hello) -> str:
     """Return why the two sides cannot work together, empty when they can."""
     if theirs.oldest_version > ours.version or ours.oldest_version > theirs.version:
         return (
-            f"release {theirs.release} speaks versions {theirs.oldest_version} to {theirs.version} of the peers' protocol,"
+            f"release {theirs.release} speaks versions {theirs.oldest_version} to {theirs.version} of this protocol,"
             f" release {ours.release} {ours.oldest_version} to {ours.version}: update in smaller steps"
         )
     if theirs.store != ours.store:

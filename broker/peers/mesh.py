@@ -38,9 +38,7 @@ class Mesh:
         encode: makes messages into what subscribers get.
     """
 
-    def __init__(
-        self, discovery: Discovery | None, listen: str, store: str, encode: Encoder, metrics: Metrics
-    ) -> None:
+    def __init__(self, discovery: Discovery | None, listen: str, store: str, encode: Encoder, metrics: Metrics) -> None:
         self.hello = peers_pb2.Hello(
             version=frames.VERSION,
             oldest_version=frames.OLDEST_VERSION,

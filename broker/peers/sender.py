@@ -72,9 +72,10 @@ class Sender:
         self._called = called
         self._followers: dict[str, set[_Follower]] = {}
         self._all: set[_Follower] = set()
+        self._stopping = False
         self._sent = metrics.peer_commits.labels("sent")
         self._dropped = metrics.peer_commits.labels("dropped")
-        handler = grpc.stream_stream_rpc_method_handler(self._serve)
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._serve)
         service, _, method = frames.FOLLOW.strip("/").partition("/")
         self._server = grpc.aio.server(
             handlers=[grpc.method_handlers_generic_handler(service, {method: handler})],
@@ -100,10 +101,10 @@ class Sender:
 
     async def stop(self, grace: float) -> None:
         """Send what waits, for `grace` seconds at most, then end all streams."""
-        deadline = asyncio.get_running_loop().time() + grace
-        while any(follower.queue for follower in self._all) and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
-        await self._server.stop(0)
+        self._stopping = True
+        for follower in self._all:
+            follower.wake.set()
+        await self._server.stop(grace)
 
     def committed(self, commits: list[Commit]) -> None:
         """Send commits to those who follow their subjects."""
@@ -135,7 +136,7 @@ class Sender:
         self._all.add(follower)
         reader = asyncio.create_task(self._read(follower, requests))
         try:
-            while True:
+            while follower.queue or not self._stopping:
                 if follower.queue:
                     await context.write(follower.take())
                 else:

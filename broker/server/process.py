@@ -104,8 +104,8 @@ class Readiness:
 async def _open(store: Store, stop: asyncio.Event, readiness: Readiness, settings: Settings) -> bool:
     """Open the store; False when told to stop instead.
 
-    While another process holds it, wait for its end: a pod's successor starts while the pod drains, and one that gave up
-    would be restarted later and later. For what else is wrong, wait as long as the settings say: where it is mended
+    While another process holds it, wait for its end: a pod's successor starts while the pod drains, and one that gave
+    up would be restarted later and later. For what else is wrong, wait as long as the settings say: where it is mended
     elsewhere, a broker that waits serves sooner than one that is started again.
     """
     loop = asyncio.get_running_loop()
@@ -174,9 +174,7 @@ async def _serve(
 def _mesh(settings: Settings, store: Store, metrics: Metrics) -> Mesh | None:
     if not settings.peer_listen:
         if store.shared:
-            log.warning(
-                "without --peer-listen and --peers, messages of other brokers on this database are found by asking it, late"
-            )
+            log.warning("without --peer-listen and --peers, messages of other brokers on this database arrive late")
         return None
     discovery = parse_peers(settings.peers) if settings.peers else None
     return Mesh(discovery, settings.peer_listen, store.identity, encode_messages, metrics)

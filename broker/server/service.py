@@ -47,9 +47,7 @@ _BROKER_ROUTES = frozenset(index for index in _ALL_ROUTES if ROUTES[index].path.
 class Service:
     """Handles what a door brings in, by means of an engine."""
 
-    def __init__(
-        self, door: Door, store: Store, limits: Limits, metrics: Metrics, peers: Peers | None = None
-    ) -> None:
+    def __init__(self, door: Door, store: Store, limits: Limits, metrics: Metrics, peers: Peers | None = None) -> None:
         self._door = door
         self._metrics = metrics
         self._refused_routes: frozenset[int] = frozenset()

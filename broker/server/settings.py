@@ -168,7 +168,7 @@ OPTIONS = [
     _Option("max-expiration", _expiration, "604800", "seconds of the longest expiration"),
     _Option(
         "deduplication-window",
-        _seconds,
+        _seconds(3600),
         "120",
         "seconds that the key of a message is remembered, so that it is taken once; 0 ignores keys",
     ),
@@ -182,7 +182,7 @@ OPTIONS = [
         "store-wait",
         _seconds(MAX_STORE_WAIT),
         "0",
-        "seconds to wait at the start for a store that cannot be used, not ready and saying why; 0: end with the reason",
+        "seconds to wait at the start for a store that cannot be used, not ready and saying why; 0: end instead",
     ),
     _Option(
         "peers",

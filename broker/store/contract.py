@@ -101,6 +101,10 @@ class Store(Protocol):
         """Whether several replicas may use the same store."""
 
     @property
+    def identity(self) -> str:
+        """What tells a shared store from others, once it is open: random, and known to those who can read it only."""
+
+    @property
     def writers(self) -> int:
         """How many appends at a time serve it best; each subject belongs to one writer."""
 

@@ -59,6 +59,7 @@ class MemoryStore:
     name = "memory"
     durable = False
     shared = False
+    identity = ""
     writers = 1
 
     def __init__(self, limit_bytes: int = DEFAULT_LIMIT, clock: Clock = wall_clock) -> None:

@@ -50,7 +50,7 @@ class Connections:
 
     Args:
         dsn: where, as whom and how, or a file that holds it; a password in it yields to the file's.
-        password_file: holds the password. Files are read for each new connection: they may change while the broker runs.
+        password_file: holds the password. Files are read for each new connection: they may change at any time.
         size: connections at most.
     """
 

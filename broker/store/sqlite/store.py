@@ -33,6 +33,7 @@ class SqliteStore:
     name = "sqlite"
     durable = True
     shared = False
+    identity = ""
     writers = 1
 
     def __init__(self, path: str | Path, clock: Clock = wall_clock, max_bytes: int | None = None) -> None:

@@ -16,7 +16,7 @@ def encode(subject, first_id, messages, published_at):
 
 
 def commit(subject: str, first_id: int, count: int, expires_at: int = 100) -> Commit:
-    return Commit(subject, first_id, [NewMessage(b"x" * 10, expires_at)] * count, 1)
+    return Commit.of(subject, first_id, [NewMessage(b"x" * 10, expires_at)] * count, 1)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 5)), max_size=60), st.integers(0, 20_000))
@@ -67,7 +67,7 @@ def test_the_stated_overheads_cover_what_python_really_takes(subjects, commits, 
     tracemalloc.start()
     try:
         made = [
-            Commit(
+            Commit.of(
                 f"subject-{subject:06d}",
                 1 + number * messages,
                 [
@@ -94,7 +94,7 @@ def test_the_stated_overheads_cover_what_python_really_takes(subjects, commits, 
 
 def test_late_subscribers_get_what_is_not_expired_and_the_transient_messages_of_their_time():
     messages = [NewMessage(b"", 50), NewMessage(b"", NEVER_STORED), NewMessage(b"", 100), NewMessage(b"", NEVER_STORED)]
-    late = Commit("a", 11, messages, 1)
+    late = Commit.of("a", 11, messages, 1)
     assert late.for_late(10, stood_after=12, now=60, encode=encode) == ([13, 14], [b"a/13", b"a/14"])
     assert late.for_late(10, stood_after=10, now=10, encode=encode)[0] == [11, 12, 13, 14]
     assert late.for_late(12, stood_after=20, now=10, encode=encode)[0] == [13]
@@ -102,7 +102,7 @@ def test_late_subscribers_get_what_is_not_expired_and_the_transient_messages_of_
 
 def test_what_another_replica_committed_in_between_is_not_found():
     recent = RecentCommits(1 << 20)
-    ours = [Commit("a", first_id, [NewMessage(b"x", 10**12)] * 2, 0) for first_id in (1, 6)]
+    ours = [Commit.of("a", first_id, [NewMessage(b"x", 10**12)] * 2, 0) for first_id in (1, 6)]
     for commit in ours:
         recent.add(commit)
     assert [recent.find("a", message_id) for message_id in range(1, 8)] == [

@@ -157,6 +157,7 @@ async def test_a_live_subscriber_gets_what_comes_after_it():
     async with Bench() as bench:
         await bench.publish("a", 60)
         bench.engine.subscribe(1, "a", LATEST, one_each)
+        await bench.settle()
         assert bench.readers.opened == [1]
         await bench.publish("a", 60, 0, 60)
         assert bench.readers.ids(1) == [2, 3, 4]
@@ -252,6 +253,7 @@ async def test_a_store_that_refuses_and_recovers():
 
     async with Bench(store=Moody(1 << 30)) as bench:
         bench.engine.subscribe(1, "a", LATEST, one_each)
+        await bench.settle()
         for mood, reason in (
             (StoreFull("no room"), "STORE_FULL"),
             (StoreUnavailable("away"), "STORE_UNAVAILABLE"),
@@ -269,6 +271,7 @@ async def test_a_failure_of_the_engine_itself_is_told():
     async with Bench() as bench:
         bench.readers.send = None  # what can never be
         bench.engine.subscribe(1, "a", LATEST, one_each)
+        await bench.settle()
         bench.publish("a", 60)
         with pytest.raises(TypeError):
             await bench.engine.failure()
@@ -277,6 +280,7 @@ async def test_a_failure_of_the_engine_itself_is_told():
 async def test_messages_missed_are_counted():
     async with Bench(room=1, limits=Limits(cache_bytes=0)) as bench:
         bench.engine.subscribe(1, "a", LATEST, one_each)
+        await bench.settle()
         await bench.publish("a", 60)
         await bench.publish("a", 0)
         await bench.publish("a", 0, 60)
