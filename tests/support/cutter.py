@@ -16,6 +16,8 @@ class Cutter:
         self.port = 0
         self.silent = False
         """While true, nothing passes and nothing is closed."""
+        self.refusing = False
+        """While true, new connections are ended at once."""
 
     def cut_at_next_reply(self) -> None:
         """Cut everything when the target says something again; what it says does not arrive."""
@@ -40,7 +42,14 @@ class Cutter:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        if self.refusing:
+            writer.transport.abort()
+            return
+        try:
+            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
         self._writers |= {writer, target_writer}
         for pump in (self._pump(reader, target_writer, False), self._pump(target_reader, writer, True)):
             task = asyncio.create_task(pump)
