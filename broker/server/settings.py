@@ -168,7 +168,7 @@ OPTIONS = [
     _Option("max-expiration", _expiration, "604800", "seconds of the longest expiration"),
     _Option(
         "deduplication-window",
-        _seconds,
+        _seconds(3600),
         "120",
         "seconds that the key of a message is remembered, so that it is taken once; 0 ignores keys",
     ),
