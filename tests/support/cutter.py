@@ -16,6 +16,8 @@ class Cutter:
         self.port = 0
         self.silent = False
         """While true, nothing passes and nothing is closed."""
+        self.mute = False
+        """While true, what the target says does not arrive."""
 
     def cut_at_next_reply(self) -> None:
         """Cut everything when the target says something again; what it says does not arrive."""
@@ -53,7 +55,7 @@ class Cutter:
                 if replies and self._cut_at_next_reply:
                     self._cut_at_next_reply = False
                     self.cut()
-                elif not self.silent:
+                elif not self.silent and not (replies and self.mute):
                     writer.write(data)
                     await writer.drain()
         except OSError:
