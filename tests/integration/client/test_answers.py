@@ -1,4 +1,4 @@
-"""What the client makes of answers that a healthy broker hardly ever gives: from a gRPC server that follows a script."""
+"""What the client makes of answers that a healthy broker hardly ever gives, from a server that follows a script."""
 
 import asyncio
 from collections import Counter
