@@ -33,6 +33,7 @@ class Case:
 BUSY = {"kind": "unary", "connections": 8, "in_flight": 32}
 ALONE = {"kind": "unary", "connections": 1, "in_flight": 1}
 STREAM = {"kind": "publish", "in_flight": 16, "frame": 100}
+CLIENT = {"kind": "client", "in_flight": 1000}
 FOLLOWERS = {"kind": "fan-out", "connections": 10, "streams": 100, "rate": 1000}
 
 CASES = [
@@ -47,6 +48,10 @@ CASES = [
     Case("stream-memory", "PublishStream, memory, frames of 100", "memory", STREAM, Target(100_000)),
     Case("stream-sqlite", "PublishStream, SQLite, frames of 100", "sqlite", STREAM, Target(40_000)),
     Case("stream-postgres", "PublishStream, PostgreSQL, frames of 100", "postgres", STREAM, Target(70_000)),
+    Case("client-memory", "await publish(), 1,000 tasks, memory", "memory", CLIENT, Target(30_000)),
+    Case("client-subjects", "the same on 100 subjects", "memory", {**CLIENT, "subjects": 100}, Target(30_000)),
+    Case("client-postgres", "await publish(), 1,000 tasks, PostgreSQL", "postgres", CLIENT, Target(30_000)),
+    Case("client-alone", "await publish(), 1 task, memory", "memory", {"kind": "client"}),
     Case("replay", "SubscribeBatch, 1 subscriber replays all", "memory", {**STREAM, "kind": "replay"}, Target(150_000)),
     Case("live", "PublishStream with 1 SubscribeBatch that follows", "memory", {**STREAM, "kind": "live"}),
     Case(

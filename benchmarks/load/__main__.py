@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from benchmarks.load import publish, subscribe, unary
+from benchmarks.load import client, publish, subscribe, unary
 from benchmarks.load.job import Job
 from benchmarks.load.meter import Result, percentile
 
 KINDS: dict[str, Callable[[Job], Awaitable[Result]]] = {
     "unary": unary.run,
     "publish": publish.run,
+    "client": client.run,
     "replay": subscribe.replay,
     "live": subscribe.live,
     "fan-out": subscribe.fan_out,

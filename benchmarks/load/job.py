@@ -22,6 +22,8 @@ class Job:
     connections: int = 1
     in_flight: int = 1
     """Calls, or frames of a stream, that wait for their answer, on each connection."""
+    subjects: int = 1
+    """Published to in turn."""
     frame: int = 100
     """Messages in a frame."""
     streams: int = 1

@@ -70,7 +70,7 @@ def _output_option(command: argparse.ArgumentParser) -> None:
         choices=("text", "json", "raw"),
         default="text",
         help="text: the body and a newline; json: one object a line, with `body` as text or, where it is not UTF-8, "
-        "`body_base64`; raw: the bytes of the body and nothing else (default: text)",
+        "`body_base64`, headers in the same way; raw: the bytes of the body and nothing else (default: text)",
     )
 
 
@@ -83,6 +83,7 @@ def _pub(commands: "Commands[argparse.ArgumentParser]") -> None:
         "Prints the id of each, once the broker has committed it.",
         "brokerctl pub greetings hello",
         "brokerctl pub invoices --expires 7d -f invoice.pdf",
+        "brokerctl pub orders --key order-17 --header kind=new '{}'",
         "tail -f app.log | brokerctl pub logs --expires 1h",
     )
     command.add_argument("subject", metavar="SUBJECT", help="1 to 255 bytes of text")
@@ -98,6 +99,23 @@ def _pub(commands: "Commands[argparse.ArgumentParser]") -> None:
         default="0",
         help="keep it for so long, to be fetched and replayed, e.g. 30s, 10m, 1h, 7d "
         "(default: 0, deliver it to present subscribers and keep nothing)",
+    )
+    command.add_argument(
+        "-k",
+        "--key",
+        metavar="KEY",
+        help="a name for the message: when it was published with the same key on the subject in the last minutes, "
+        "nothing is published, and the first id is printed",
+    )
+    command.add_argument(
+        "-H",
+        "--header",
+        dest="headers",
+        metavar="NAME=VALUE",
+        type=values.header,
+        action="append",
+        default=[],
+        help="travels with the message, or with each line; may be given more than once",
     )
     command.add_argument("-q", "--quiet", action="store_true", help="print no ids")
     _client_options(command)

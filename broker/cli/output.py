@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from broker.cli.failure import Failure
 from broker.client import Message
@@ -23,14 +24,27 @@ def raw(message: Message) -> bytes:
 
 
 def as_json(message: Message) -> bytes:
-    """One object and a newline. The body is `body` when it is UTF-8, otherwise `body_base64`."""
-    fields: dict[str, object] = {"subject": message.subject, "id": message.id}
+    """One object and a newline.
+
+    The body is `body` when it is UTF-8, otherwise `body_base64`; each header is in `headers` or `headers_base64` by the
+    same rule, and where there are none there is no such field.
+    """
+    fields: dict[str, Any] = {"subject": message.subject, "id": message.id}
     fields["published_at"] = message.published_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    try:
-        fields["body"] = message.body.decode()
-    except UnicodeDecodeError:
-        fields["body_base64"] = base64.b64encode(message.body).decode()
+    for name, value in sorted(message.headers.items()):
+        form, shown = _shown(value)
+        fields.setdefault(f"headers{form}", {})[name] = shown
+    form, shown = _shown(message.body)
+    fields[f"body{form}"] = shown
     return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+
+
+def _shown(value: bytes) -> tuple[str, str]:
+    """How bytes are shown: the suffix of the field's name, and the text."""
+    try:
+        return "", value.decode()
+    except UnicodeDecodeError:
+        return "_base64", base64.b64encode(value).decode()
 
 
 FORMATS: dict[str, Format] = {"text": text, "raw": raw, "json": as_json}

@@ -11,10 +11,9 @@ from pathlib import Path
 from broker.cli.failure import Failure
 from broker.cli.output import write
 from broker.cli.session import explain, run_until_interrupted, session
-from broker.client import Broker, BrokerError, InvalidRequest, LimitReached, NewMessage, RateLimited
+from broker.client import Broker, BrokerError, InvalidRequest, LimitReached, MessageId, NewMessage, RateLimited
 from broker.client.backoff import Backoff
 
-_LARGEST_FRAME = 500
 _CHUNK_BYTES = 64 << 10
 _WAITING_CHUNKS = 4
 """How many chunks are read ahead of the broker."""
@@ -24,6 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     if arguments.body is not None and arguments.file is not None:
         msg = "give either BODY or --file, not both"
+        raise Failure(msg, exit_code=2)
+    if arguments.key is not None and arguments.body is None and arguments.file is None:
+        msg = "--key names one message: give BODY or --file with it"
         raise Failure(msg, exit_code=2)
     body: bytes | None = None
     if arguments.body is not None:
@@ -40,7 +42,9 @@ async def _pub(arguments: argparse.Namespace, body: bytes | None) -> int:
     async with session(arguments) as broker:
         if body is None:
             return await _lines(broker, arguments)
-        message_id = await broker.publish(arguments.subject, body, expires=arguments.expires)
+        message_id = await broker.publish(
+            arguments.subject, body, expires=arguments.expires, key=arguments.key, headers=dict(arguments.headers)
+        )
     if not arguments.quiet:
         write(b"%d\n" % message_id)
     return 0
@@ -57,18 +61,19 @@ def _contents(file: Path) -> bytes:
 
 
 async def _lines(broker: Broker, arguments: argparse.Namespace) -> int:
-    """Publish each line of standard input; what has queued meanwhile goes in one call.
+    """Publish each line of standard input; what has queued meanwhile goes together.
 
     A line that is refused is reported, and the others go on; any other error ends it.
     """
     if sys.stdin.isatty():
         print("brokerctl: each line is a message; end with Ctrl-D", file=sys.stderr)
-    lines, pace = _StandardInput(), _Pace(arguments.timeout.total_seconds())
+    lines, patience = _StandardInput(), arguments.timeout.total_seconds()
+    headers = dict(arguments.headers)
     published, exit_code = 0, 0
     while batch := await lines.take():
-        messages = [NewMessage(arguments.subject, line, arguments.expires) for line in batch]
+        messages = [NewMessage(arguments.subject, line, arguments.expires, headers=headers) for line in batch]
         while messages:
-            results = await pace.publish(broker, messages)
+            results = await _publish_within_limit(broker, messages, patience)
             for number, result in enumerate(results, start=published + 1):
                 if isinstance(result, int):
                     if not arguments.quiet:
@@ -84,28 +89,22 @@ async def _lines(broker: Broker, arguments: argparse.Namespace) -> int:
     return exit_code
 
 
-class _Pace:
-    """Publishes as fast as the rate limit of the load balancer lets through: smaller frames, then pauses.
+async def _publish_within_limit(
+    broker: Broker, messages: list[NewMessage], patience: float
+) -> list[MessageId | BrokerError]:
+    """Publish messages of one subject and return the results of the first, at least one.
 
-    A frame costs as many requests as it has messages, so a large one may be more than the limit ever allows at once.
+    When the rate limit of the load balancer refuses one, it refuses those behind it as well: they are left for later.
+    When it refuses the first, try again with pauses, for `patience` seconds.
     """
-
-    def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._size = _LARGEST_FRAME
-
-    async def publish(self, broker: Broker, messages: list[NewMessage]) -> list[int | BrokerError]:
-        """Publish the first of the messages, at least one, and return their results."""
-        backoff, clock = Backoff(first=0.05, longest=1.0), asyncio.get_running_loop().time
-        deadline = clock() + self._patience
-        while True:
-            results = await broker.publish_many(messages[: self._size])
-            taken = next((i for i, result in enumerate(results) if isinstance(result, RateLimited)), len(results))
-            if taken or (self._size == 1 and clock() > deadline):
-                self._size = min(_LARGEST_FRAME, self._size * 2)
-                return results[: taken or 1]
-            self._size = max(1, self._size // 2)
-            await asyncio.sleep(backoff.next())
+    backoff, clock = Backoff(first=0.05, longest=1.0), asyncio.get_running_loop().time
+    deadline = clock() + patience
+    while True:
+        results = await broker.publish_many(messages)
+        taken = next((i for i, result in enumerate(results) if isinstance(result, RateLimited)), len(results))
+        if taken or clock() > deadline:
+            return results[: taken or 1]
+        await asyncio.sleep(backoff.next())
 
 
 class _StandardInput:

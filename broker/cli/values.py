@@ -73,6 +73,15 @@ def address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def header(text: str) -> tuple[str, bytes]:
+    """Read NAME=VALUE; the value may have any bytes and may be empty."""
+    name, separator, value = text.partition("=")
+    if not (separator and name):
+        msg = f"{text!r} is not a header: it is NAME=VALUE, e.g. kind=new"
+        raise argparse.ArgumentTypeError(msg)
+    return name, value.encode(errors="surrogateescape")
+
+
 def positive(text: str) -> int:
     """Read a whole number above 0."""
     if not (text.isascii() and text.isdigit()) or int(text) == 0:

@@ -24,7 +24,7 @@ from broker.client.errors import (
     RateLimited,
     Unavailable,
 )
-from broker.client.messages import EARLIEST, LATEST, Message, NewMessage, Start, after_id, since
+from broker.client.messages import EARLIEST, LATEST, Message, MessageId, NewMessage, Start, after_id, since
 from broker.client.subscription import Subscription
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "InvalidRequest",
     "LimitReached",
     "Message",
+    "MessageId",
     "MessageNotFound",
     "NewMessage",
     "OutcomeUnknown",

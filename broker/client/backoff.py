@@ -18,11 +18,16 @@ class Backoff:
 
     def next(self) -> float:
         """Return how many seconds to wait after one more failure."""
-        # Bounded before it is computed: 2.0 ** 1024 overflows.
-        bound = min(self._longest, self._first * 2.0 ** min(self._failures, 32))
         self._failures += 1
-        return random.uniform(bound / 2, bound)  # noqa: S311 - not for secrets
+        return pause_after(self._failures, self._first, self._longest)
 
     def reset(self) -> None:
         """Start again: it worked."""
         self._failures = 0
+
+
+def pause_after(failures: int, first: float, longest: float) -> float:
+    """Return how many seconds to wait after so many failures in a row; see `Backoff`."""
+    # Bounded before it is computed: 2.0 ** 1024 overflows.
+    bound = min(longest, first * 2.0 ** min(failures - 1, 32))
+    return random.uniform(bound / 2, bound)  # noqa: S311 - not for secrets

@@ -11,6 +11,8 @@ from broker.client.errors import BrokerError, DeadlineExceeded, Unavailable, fro
 
 Request = TypeVar("Request", contravariant=True)
 Response = TypeVar("Response", covariant=True)
+PublishBatchCall = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+PublishStreamCall = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
 SubscribeCall = grpc.aio.UnaryStreamMultiCallable[broker_pb2.SubscribeRequest, broker_pb2.MessageBatch]
 
 
@@ -32,13 +34,10 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
 
 
 class UnaryCall(Generic[Request, Response]):
-    """One unary method."""
+    """One unary method that only reads, so that it may be called again."""
 
-    def __init__(
-        self, channel: "Channel", method: str, request: type[Any], response: type[Any], *, idempotent: bool
-    ) -> None:
+    def __init__(self, channel: "Channel", method: str, request: type[Any], response: type[Any]) -> None:
         self._channel = channel
-        self._idempotent = idempotent
         self._call: grpc.aio.UnaryUnaryMultiCallable[Request, Response] = channel.grpc.unary_unary(
             f"/broker.Broker/{method}",
             request_serializer=request.SerializeToString,
@@ -46,7 +45,7 @@ class UnaryCall(Generic[Request, Response]):
         )
 
     async def __call__(self, request: Request, timeout: float | None) -> Response:  # noqa: ASYNC109
-        """Call, and call again while the server is away, as long as nothing can be doubled and time is left."""
+        """Call, and call again while the server is away and time is left."""
         clock = asyncio.get_running_loop().time
         limit = self._channel.timeout if timeout is None else timeout
         deadline = clock() + limit
@@ -56,7 +55,7 @@ class UnaryCall(Generic[Request, Response]):
             try:
                 response: Response = await self._call(request, timeout=deadline - clock(), wait_for_ready=patient)
             except grpc.aio.AioRpcError as failure:
-                error = self._channel.error(failure, limit, idempotent=self._idempotent)
+                error = self._channel.error(failure, limit, idempotent=True)
                 pause = backoff.next()
                 again = patient and isinstance(error, Unavailable) and error.retriable
                 if not again or clock() + pause >= deadline:
@@ -81,24 +80,24 @@ class Channel:
         self.timeout = timeout
         self.wait_for_ready = wait_for_ready
         pb = broker_pb2
-        self.publish: UnaryCall[pb.PublishRequest, pb.PublishResponse] = UnaryCall(
-            self, "Publish", pb.PublishRequest, pb.PublishResponse, idempotent=False
-        )
-        self.publish_batch: UnaryCall[pb.PublishBatchRequest, pb.PublishBatchResponse] = UnaryCall(
-            self, "PublishBatch", pb.PublishBatchRequest, pb.PublishBatchResponse, idempotent=False
-        )
-        self.fetch: UnaryCall[pb.FetchRequest, pb.Message] = UnaryCall(
-            self, "Fetch", pb.FetchRequest, pb.Message, idempotent=True
-        )
+        # Frames are bytes already, and their answers are read where they are needed.
+        self.publish_batch: PublishBatchCall = channel.unary_unary("/broker.Broker/PublishBatch")
+        self.publish_stream: PublishStreamCall = channel.stream_stream("/broker.Broker/PublishStream")
+        self.fetch: UnaryCall[pb.FetchRequest, pb.Message] = UnaryCall(self, "Fetch", pb.FetchRequest, pb.Message)
         self.subscribe_batch: SubscribeCall = channel.unary_stream(
             "/broker.Broker/SubscribeBatch",
             request_serializer=pb.SubscribeRequest.SerializeToString,
             response_deserializer=pb.MessageBatch.FromString,
         )
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection; if there is none, one is attempted."""
+        return self.grpc.get_state(try_to_connect=True) is _READY
+
     def error(self, failure: grpc.aio.AioRpcError, limit: float, *, idempotent: bool) -> BrokerError:
         """Return the client's error for what grpc raised after at most `limit` seconds."""
-        if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and self.grpc.get_state() is not _READY:
+        if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not self.connected:
             return DeadlineExceeded(
                 "NOT_CONNECTED", self.no_connection(limit), code=failure.code(), retriable=idempotent
             )

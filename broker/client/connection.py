@@ -1,25 +1,29 @@
 """Connecting to a broker, publishing and fetching."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 from weakref import WeakSet
 
 import grpc
 
-from broker.api import broker_pb2
 from broker.client.calls import Channel, channel_options
-from broker.client.errors import BrokerError, build
+from broker.client.composer import Pending
+from broker.client.errors import BrokerError
+from broker.client.keys import Keys
 from broker.client.messages import (
     LATEST,
     Expiry,
     Message,
+    MessageId,
     NewMessage,
     Start,
     fetch_request,
     from_wire,
-    publish_request,
+    key_bytes,
+    publish_part,
 )
+from broker.client.publisher import Publisher
 from broker.client.subscription import OnReconnect, Subscription
 
 DEFAULT_TIMEOUT = 10.0
@@ -28,8 +32,8 @@ DEFAULT_TIMEOUT = 10.0
 DEFAULT_MAX_MESSAGE_BYTES = 64 << 20
 """The largest frame to send or receive; the server's own limits are smaller."""
 
-_FRAME_MESSAGES = 500
-_FRAME_BYTES = 512 << 10
+_PATIENCE = 2 / 3
+"""A stream may leave messages unanswered for this share of the timeout; then those with keys are sent again."""
 
 
 def connect(
@@ -37,6 +41,7 @@ def connect(
     *,
     timeout: float = DEFAULT_TIMEOUT,
     wait_for_ready: bool = True,
+    idempotent: bool = True,
     credentials: grpc.ChannelCredentials | None = None,
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     options: Sequence[tuple[str, Any]] = (),
@@ -59,8 +64,13 @@ def connect(
     Args:
         target: "host:port", or any other target that gRPC knows.
         timeout: how long a call may take, in seconds, waiting and retries included.
-        wait_for_ready: when the server is away, wait and retry within the timeout, as long as it is sure that nothing
-            was stored (no connection, or the server said so); False to fail at once.
+        wait_for_ready: when the server is away, wait and retry within the timeout, as long as nothing can be stored
+            twice; False to fail at once.
+        idempotent: give each message a key, by which the server knows it when it comes again. So it is sent again also
+            when it cannot be told whether the server stored it (the connection was lost before the answer came, or the
+            store was), and is stored once all the same. The server knows keys for a limited time (2 minutes by
+            default): the timeout must be shorter. False: send no keys but those given to `publish`, and repeat without
+            one only what certainly was not stored.
         credentials: for TLS, e.g. `grpc.ssl_channel_credentials(...)`; None for plain text.
         max_message_bytes: the largest frame to send or receive.
         options: more gRPC channel options; they win over those of this client.
@@ -69,6 +79,7 @@ def connect(
         target,
         timeout=timeout,
         wait_for_ready=wait_for_ready,
+        idempotent=idempotent,
         credentials=credentials,
         options=[*channel_options(max_message_bytes), *options],
     )
@@ -78,7 +89,8 @@ class Broker:
     """A connection to a broker, or to the load balancer in front of many. Made by `connect`.
 
     One is enough for a whole process: its calls share an HTTP/2 connection. It belongs to the event loop in which it
-    was entered.
+    was entered. Leaving the `async with` waits, at most for the timeout, until every message that is being published
+    has its answer; what then has none fails.
     """
 
     def __init__(
@@ -87,15 +99,18 @@ class Broker:
         *,
         timeout: float,
         wait_for_ready: bool,
+        idempotent: bool,
         credentials: grpc.ChannelCredentials | None,
         options: list[tuple[str, Any]],
     ) -> None:
         self._target = target
         self._timeout = timeout
         self._wait_for_ready = wait_for_ready
+        self._keys = Keys() if idempotent else None
         self._credentials = credentials
         self._options = options
         self._entered: Channel | None = None
+        self._entered_publisher: Publisher | None = None
         self._resources = AsyncExitStack()
         self._subscriptions: WeakSet[Subscription] = WeakSet()
 
@@ -109,12 +124,18 @@ class Broker:
             channel = grpc.aio.secure_channel(self._target, self._credentials, options=self._options)
         await self._resources.enter_async_context(channel)
         self._entered = Channel(channel, self._target, self._timeout, wait_for_ready=self._wait_for_ready)
+        # Without keys nothing is gained by giving up a stream early.
+        patience = self._timeout * _PATIENCE if self._keys else self._timeout
+        self._entered_publisher = Publisher(self._entered, patience=patience)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for subscription in list(self._subscriptions):
-            await subscription.close()
-        await self._resources.aclose()
+        try:
+            await self._publisher.close(self._timeout)
+            for subscription in list(self._subscriptions):
+                await subscription.close()
+        finally:
+            await self._resources.aclose()
 
     async def publish(
         self,
@@ -122,51 +143,77 @@ class Broker:
         body: bytes,
         *,
         expires: Expiry = 0,
-        timeout: float | None = None,  # noqa: ASYNC109 - a deadline on the wire, not only here
-    ) -> int:
+        key: bytes | str | None = None,
+        headers: Mapping[str, bytes] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - also of waiting for room and of all attempts
+    ) -> MessageId:
         """Publish one message and return its id, once the broker has committed it.
 
-        Repeated by itself only while nothing can be stored twice (see `connect`).
+        Call it from many tasks at once: the messages that come together travel together. Those of one subject keep the
+        order of their calls. When too many wait for their answers, it waits for room.
+
+        When it is cancelled before the message was sent, the message is dropped; after that it is left alone.
 
         Args:
             subject: 1 to 255 bytes of text.
             body: any bytes, up to the server's limit.
             expires: how long it can be fetched and replayed, a timedelta or seconds, rounded up to whole seconds;
                 0: it is delivered to the present subscribers and never stored.
-            timeout: in seconds, instead of the connection's.
+            key: a name for this message, up to 255 bytes, by which the server knows it when it comes again, from this
+                or another process: within the server's window (2 minutes by default) the same key on the same subject
+                publishes nothing, and the first id is returned with `duplicate` set. Without one, a key of its own is
+                made for each call (see `connect`).
+            headers: travel with the message; names and values together up to the server's limit (8 KiB by default).
+            timeout: in seconds, instead of the connection's, for everything together.
 
         Raises:
-            InvalidRequest: of the subject, the size, or the expiry.
-            LimitReached: the broker has no room or is asked too fast; try again later.
+            InvalidRequest: of the subject, the size, the key, the headers, or the expiry.
+            LimitReached: the broker has no room or is asked too fast; nothing was stored. It is not repeated here,
+                since that adds to the load: try again later, with growing pauses, or publish less.
             Unavailable: it is away; nothing was stored.
-            OutcomeUnknown, DeadlineExceeded: no answer came; the message may or may not be stored.
+            OutcomeUnknown, DeadlineExceeded: no answer came; unless the error says that nothing was stored, the message
+                may or may not be. With a `key` of your own, publish it again.
         """
-        request = publish_request(subject, body, expires)
-        response = await self._channel.publish(request, timeout)
-        return response.id
+        publisher = self._publisher
+        return await publisher.answer(await self._hand_over(publisher, subject, body, expires, key, headers, timeout))
 
     async def publish_many(
         self,
         messages: Iterable[NewMessage],
         *,
         timeout: float | None = None,  # noqa: ASYNC109
-    ) -> list[int | BrokerError]:
-        """Publish many messages, in their order, with few calls.
+    ) -> list[MessageId | BrokerError]:
+        """Publish many messages, in their order; see `publish`.
 
         Args:
-            messages: on any subjects; cut into frames of a fit size.
-            timeout: of each frame in seconds, instead of the connection's.
+            messages: on any subjects. They are taken as there is room for them, so they may be made meanwhile.
+            timeout: of each message in seconds, from when it is taken, instead of the connection's.
 
         Returns:
             For each message its id, or the error that refused it; one message's error does not fail its neighbours.
-
-        Raises:
-            InvalidRequest: a message cannot be sent at all; nothing was published.
+            Only when the rate limit of a load balancer refuses one, those of its subject that wait behind it are
+            refused as well, so that they do not overtake it. (The load balancer counts the first message of a stream,
+            and lets those after it pass.)
         """
-        requests = [publish_request(message.subject, message.body, message.expires) for message in messages]
-        results: list[int | BrokerError] = []
-        for frame in _frames(requests):
-            results += await self._publish_frame(frame, timeout)
+        publisher = self._publisher
+        pending: list[Pending | BrokerError] = []
+        results: list[MessageId | BrokerError] = []
+        try:
+            for each in messages:
+                try:
+                    message = (each.subject, each.body, each.expires, each.key, each.headers)
+                    pending.append(await self._hand_over(publisher, *message, timeout))
+                except BrokerError as error:
+                    pending.append(error)
+            for one in pending:
+                try:
+                    results.append(one if isinstance(one, BrokerError) else await publisher.answer(one))
+                except BrokerError as error:
+                    results.append(error)
+        finally:
+            for one in pending[len(results) :]:
+                if not isinstance(one, BrokerError):
+                    publisher.cancel(one)
         return results
 
     async def fetch(
@@ -223,39 +270,30 @@ class Broker:
     @property
     def _channel(self) -> Channel:
         if self._entered is None:
-            msg = 'not connected: use `async with connect("host:port") as broker:`'
-            raise RuntimeError(msg)
+            raise RuntimeError(_NOT_ENTERED)
         return self._entered
 
-    async def _publish_frame(
+    @property
+    def _publisher(self) -> Publisher:
+        if self._entered_publisher is None:
+            raise RuntimeError(_NOT_ENTERED)
+        return self._entered_publisher
+
+    async def _hand_over(
         self,
-        frame: list[broker_pb2.PublishRequest],
+        publisher: Publisher,
+        subject: str,
+        body: bytes,
+        expires: Expiry,
+        key: bytes | str | None,
+        headers: Mapping[str, bytes] | None,
         timeout: float | None,  # noqa: ASYNC109
-    ) -> list[int | BrokerError]:
-        try:
-            response = await self._channel.publish_batch(broker_pb2.PublishBatchRequest(messages=frame), timeout)
-        except BrokerError as error:
-            return [error] * len(frame)
-        results: list[int | BrokerError] = list(response.ids)
-        for refused in response.errors:
-            code = _STATUS_CODES.get(refused.code, grpc.StatusCode.UNKNOWN)
-            results[refused.index] = build(code, refused.reason, refused.message)
-        return results
+    ) -> Pending:
+        named = key is not None
+        wire_key = key_bytes(key) if key is not None else self._keys.next() if self._keys else b""
+        part = publish_part(subject, body, expires, wire_key, headers)
+        limit = self._timeout if timeout is None else timeout
+        return await publisher.hand_over(subject, part, limit, keyed=bool(wire_key), named=named)
 
 
-_STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-def _frames(requests: list[broker_pb2.PublishRequest]) -> Iterable[list[broker_pb2.PublishRequest]]:
-    """Cut messages into frames that every server takes."""
-    frame: list[broker_pb2.PublishRequest] = []
-    size = 0
-    for request in requests:
-        bytes_more = request.ByteSize()
-        if frame and (len(frame) >= _FRAME_MESSAGES or size + bytes_more > _FRAME_BYTES):
-            yield frame
-            frame, size = [], 0
-        frame.append(request)
-        size += bytes_more
-    if frame:
-        yield frame
+_NOT_ENTERED = 'not connected: use `async with connect("host:port") as broker:`'

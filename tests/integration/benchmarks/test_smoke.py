@@ -11,7 +11,8 @@ from benchmarks import cases
 
 
 @pytest.mark.parametrize(
-    "name", ["echo", "publish-memory", "stream-sqlite", "stream-postgres", "replay", "live", "fan-out"]
+    "name",
+    ["echo", "publish-memory", "stream-sqlite", "stream-postgres", "client-subjects", "replay", "live", "fan-out"],
 )
 def test_a_case_measures_and_finds_nothing_wrong(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "--rounds=1", "--seconds=0.3", f"--results={tmp_path}", name]

@@ -57,6 +57,18 @@ class TestPub:
         assert brokerctl("pub", subject, "\udcff", "-e", "1h").stdout == b"1\n"
         assert json.loads(brokerctl("fetch", subject, "1", "-o", "json").stdout)["body_base64"] == "/w=="
 
+    def test_headers(self, brokerctl: Brokerctl, subject: str) -> None:
+        brokerctl("pub", subject, "x", "-e", "1h", "--header", "kind=new", "-H", "trace=\udcff")
+        brokerctl("pub", subject, "-e", "1h", "-H", "from=lines", stdin=b"y\n")
+        first = json.loads(brokerctl("fetch", subject, "1", "-o", "json").stdout)
+        assert (first["headers"], first["headers_base64"]) == ({"kind": "new"}, {"trace": "/w=="})
+        second = json.loads(brokerctl("sub", subject, "-s", "after=1", "-n", "1", "-o", "json").stdout)
+        assert (second["body"], second["headers"]) == ("y", {"from": "lines"})
+
+    def test_a_key_is_published_once(self, brokerctl: Brokerctl, subject: str) -> None:
+        ids = [brokerctl("pub", subject, "x", "--key", key, "-e", "1h").stdout for key in ("17", "18", "17")]
+        assert ids == [b"1\n", b"2\n", b"1\n"]
+
 
 class TestSub:
     def test_prints_messages_as_they_come(self, brokerctl: Brokerctl, subject: str) -> None:
@@ -109,6 +121,8 @@ class TestFailure:
             (["pub"], "arguments are required: SUBJECT"),
             (["pub", "s", "x", "-e", "soon"], "'soon' is not a duration"),
             (["pub", "s", "x", "-f", "y"], "give either BODY or --file, not both"),
+            (["pub", "s", "--key", "17"], "--key names one message"),
+            (["pub", "s", "x", "-H", "kind"], "'kind' is not a header"),
             (["sub", "s", "-s", "yesterday"], "'yesterday' is not a start"),
             (["sub", "s", "-n", "0"], "'0' is not a whole number above 0"),
             (["fetch", "s", "first"], "'first' is not a whole number above 0"),

@@ -32,3 +32,9 @@ def test_json() -> None:
         "published_at": "2026-03-01T09:30:00.123Z",
         "body": "grüße",
     }
+
+
+def test_json_with_headers() -> None:
+    message = Message("orders", 7, b"", TIME, {"kind": b"new", "trace": b"\xff"})
+    fields = json.loads(FORMATS["json"](message))
+    assert (fields["headers"], fields["headers_base64"]) == ({"kind": "new"}, {"trace": "/w=="})

@@ -85,3 +85,17 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         values.address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "header"),
+    [("kind=new", ("kind", b"new")), ("a=", ("a", b"")), ("a=b=c", ("a", b"b=c")), ("a=\udcff", ("a", b"\xff"))],
+)
+def test_headers(text: str, header: tuple[str, bytes]) -> None:
+    assert values.header(text) == header
+
+
+@pytest.mark.parametrize("text", ["", "kind", "=new"])
+def test_what_is_no_header(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="NAME=VALUE"):
+        values.header(text)

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from broker.api import broker_pb2
 from broker.client import EARLIEST, LATEST, InvalidRequest, MessageNotFound, after_id, since
-from broker.client.messages import fetch_request, from_wire, publish_request, subscribe_request, whole_seconds
+from broker.client.messages import (
+    DuplicateId,
+    MessageId,
+    fetch_request,
+    from_wire,
+    key_bytes,
+    publish_part,
+    subscribe_request,
+    whole_seconds,
+)
 
 INT32_MAX = 2**31 - 1
 
@@ -52,7 +61,7 @@ def test_starts() -> None:
 
 def test_what_protobuf_cannot_hold_is_the_callers_error() -> None:
     for request in (
-        lambda: publish_request("\ud800", b"", 0),
+        lambda: publish_part("\ud800", b"", 0),
         lambda: subscribe_request("\ud800", LATEST),
         lambda: fetch_request("\ud800", 1),
     ):
@@ -66,7 +75,54 @@ def test_what_protobuf_cannot_hold_is_the_callers_error() -> None:
     assert raised.value.reason == "START_INVALID"
 
 
+def request(part: bytes) -> broker_pb2.PublishRequest:
+    (message,) = broker_pb2.PublishBatchRequest.FromString(part).messages
+    return message
+
+
 def test_bodies_are_bytes_or_alike() -> None:
-    assert publish_request("s", bytearray(b"x"), 0).body == b"x"
+    assert request(publish_part("s", bytearray(b"x"), 0)).body == b"x"
     with pytest.raises(TypeError):
-        publish_request("s", "x", 0)  # type: ignore[arg-type]
+        publish_part("s", "x", 0)  # type: ignore[arg-type]
+
+
+def test_parts_one_after_the_other_are_one_request() -> None:
+    parts = [
+        publish_part("a", b"1", 0),
+        publish_part("b", b"", 2.5, b"key", {"name": b"\xff", "ü": b""}),
+        publish_part("a", bytes(70_000), 60),
+    ]
+    first, second, third = broker_pb2.PublishBatchRequest.FromString(b"".join(parts)).messages
+    assert (first.subject, first.body, first.message_key, dict(first.headers)) == ("a", b"1", b"", {})
+    assert (second.subject, second.expirationSeconds, second.message_key) == ("b", 3, b"key")
+    assert dict(second.headers) == {"name": b"\xff", "ü": b""}
+    assert third.body == bytes(70_000)
+
+
+def test_headers_that_the_wire_has_no_form_for() -> None:
+    with pytest.raises(InvalidRequest, match="the name of a header is not text"):
+        publish_part("s", b"", 0, headers={"\ud800": b""})
+    with pytest.raises(TypeError):
+        publish_part("s", b"", 0, headers={"name": "text"})  # type: ignore[dict-item]
+
+
+def test_keys_are_text_or_bytes() -> None:
+    assert key_bytes("ü") == "ü".encode()
+    assert key_bytes(bytearray(b"\xff")) == b"\xff"
+    with pytest.raises(ValueError, match="at least one byte"):
+        key_bytes("")
+    with pytest.raises(InvalidRequest):
+        key_bytes("\ud800")
+    with pytest.raises(TypeError):
+        key_bytes(5)  # type: ignore[arg-type]
+
+
+def test_a_message_without_headers_has_none() -> None:
+    assert from_wire(broker_pb2.Message(subject="s", id=1)).headers == {}
+    assert from_wire(broker_pb2.Message(subject="s", id=1, headers={"a": b"b"})).headers == {"a": b"b"}
+    assert len({from_wire(broker_pb2.Message(id=1, headers={"a": b"b"}))}) == 1, "messages can be hashed"
+
+
+def test_an_id_is_a_number_that_knows_whether_it_is_a_duplicate() -> None:
+    assert (MessageId(7), MessageId(7).duplicate) == (7, False)
+    assert (DuplicateId(7), DuplicateId(7).duplicate, f"{DuplicateId(7)}") == (7, True, "7")
