@@ -12,9 +12,9 @@ DATA_DIRECTORY = "/data"
 DATABASE_PERCENT = 80
 """What of the volume the database may take; the rest is for its log and the file system. Many volumes have no limit."""
 SECRET_DIRECTORY = "/etc/broker/postgres"  # noqa: S105 - where it is, not what it is
-STORE_WAIT = 3600
-"""For how long (s) a broker waits for a database that cannot be used. Meanwhile it says why not, and begins by itself as
-soon as it can; a restart would not bring the database sooner."""
+STORE_WAIT = 1_000_000_000
+"""Seconds that a broker waits for a database that cannot be used: for ever. Meanwhile it says why not, and begins by
+itself as soon as it can; a restart would not bring the database sooner."""
 
 ONE_AFTER_THE_OTHER: Object = {"type": "Recreate"}
 """Never two side by side: the memory of one is unknown to the other, and SQLite has one writer."""
