@@ -138,7 +138,7 @@ def _broker(cluster: BrokerCluster, ports: list[_Ports], number: int, store: _St
     own = ports[number]
     # Of an option given twice the last counts: these are what differs from a pod.
     here = [f"--listen={LOOPBACK}:{own.door}", f"--http={LOOPBACK}:{own.page}", "--log-format=text", *store.arguments]
-    if cluster.spec.storage.type.shared and len(ports) > 1:
+    if cluster.spec.storage.type.shared:
         others = ",".join(f"{LOOPBACK}:{each.peers}" for each in ports if each is not own)
         here += [f"--peers={others}", f"--peer-listen={LOOPBACK}:{own.peers}"]
     return Program(

@@ -19,7 +19,8 @@ _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _DETAIL_LIMIT = 200
 _CAUSE_LIMIT = 600
-_DRAINING = "draining"
+_NO_TROUBLE = ("", "draining", "the store is being opened")
+"""What brokers say that end or begin as they should."""
 _ELAPSED = re.compile(r" for \d+ s\b")
 """What each look would find changed, and what the condition's own time says."""
 
@@ -94,7 +95,7 @@ def _config(pod: Raw, _: datetime) -> Trouble | None:
 def _told(causes: Mapping[str, str]) -> Callable[[Raw, datetime], Trouble | None]:
     def look(pod: Raw, _: datetime) -> Trouble | None:
         cause = _ELAPSED.sub("", causes.get(pod_name(pod), ""))
-        if not cause or cause == _DRAINING:
+        if cause in _NO_TROUBLE:
             return None
         return Trouble(STORE_UNAVAILABLE, f"broker {pod_name(pod)} says: {_short(cause, _CAUSE_LIMIT)}")
 

@@ -202,8 +202,9 @@ def test_while_a_broker_is_ready_the_store_is_reachable_and_what_another_lacks_i
     assert say(seen, "Degraded") == ("True", "StoreUnavailable")
 
 
-def test_draining_is_no_trouble_of_the_store() -> None:
-    seen = observed(deployment("broker", 0), pods=(unready("orders-1"),), causes={"orders-1": "draining"})
+@pytest.mark.parametrize("words", ["draining", "the store is being opened"])
+def test_an_end_or_a_beginning_is_no_trouble_of_the_store(words: str) -> None:
+    seen = observed(deployment("broker", 0), pods=(unready("orders-1"),), causes={"orders-1": words})
     assert say(seen, "StoreReachable") == ("Unknown", "NoBrokerReady")
 
 
