@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,6 +40,16 @@ def brokerctl(place: Path) -> Brokerctl:
     return Brokerctl(place)
 
 
+@contextmanager
+def up(brokerctl: Brokerctl) -> Iterator[Running]:
+    """Run it, and end it in order: a database that still writes has no place in a directory that is deleted."""
+    with brokerctl.start(*UP) as running:
+        yield running
+        if running.process.poll() is None:
+            running.interrupt()
+            assert running.wait() == 0
+
+
 def publish(brokerctl: Brokerctl, running: Running) -> bytes:
     """Publish, and return the id."""
     return brokerctl("pub", "s", "x", "-e", "1h", "--server", ready(running)).stdout
@@ -46,7 +57,7 @@ def publish(brokerctl: Brokerctl, running: Running) -> bytes:
 
 def test_messages_survive_in_a_database_of_its_own(brokerctl: Brokerctl, place: Path) -> None:
     for number in (1, 2):
-        with brokerctl.start(*UP) as running:
+        with up(brokerctl) as running:
             assert publish(brokerctl, running) == b"%d\n" % number
             assert f"messages are kept in PostgreSQL, in {place}/data/orders/postgres" in running.output()
             pids = children(running)
@@ -62,12 +73,12 @@ def test_what_a_killed_one_leaves_behind_does_not_stop_the_next(brokerctl: Broke
     with brokerctl.start(*UP) as running:
         assert publish(brokerctl, running) == b"1\n"
         running.process.send_signal(signal.SIGKILL)
-    with brokerctl.start(*UP) as running:
+    with up(brokerctl) as running:
         assert publish(brokerctl, running) == b"2\n"
 
 
 def test_a_killed_database_is_started_again(brokerctl: Brokerctl) -> None:
-    with brokerctl.start(*UP) as running:
+    with up(brokerctl) as running:
         assert publish(brokerctl, running) == b"1\n"
         os.kill(children(running)["postgres"], signal.SIGKILL)
         running.wait_for_text("postgres started again")
@@ -76,7 +87,7 @@ def test_a_killed_database_is_started_again(brokerctl: Brokerctl) -> None:
 
 
 def test_data_in_use_is_told(brokerctl: Brokerctl, place: Path) -> None:
-    with brokerctl.start(*UP) as running:
+    with up(brokerctl) as running:
         ready(running)
         done = brokerctl(*UP)
     assert (done.returncode, done.stdout) == (1, b"")
@@ -87,7 +98,7 @@ def test_data_in_use_is_told(brokerctl: Brokerctl, place: Path) -> None:
 def test_the_database_that_the_environment_names_is_used(place: Path) -> None:
     dsn = shared_server().new_database()
     brokerctl = Brokerctl(place, {"BROKER_POSTGRES_DSN": dsn})
-    with brokerctl.start(*UP) as running:
+    with up(brokerctl) as running:
         assert publish(brokerctl, running) == b"1\n"
         assert f"messages are kept in PostgreSQL, at {dsn.rpartition('@')[2]}" in running.output()
         assert set(children(running)) == {"broker", "envoy"}
