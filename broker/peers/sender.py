@@ -82,7 +82,7 @@ class Sender:
             options=[
                 frames.UNLIMITED,
                 ("grpc.so_reuseport", 0),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ],
         )
 

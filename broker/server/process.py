@@ -67,7 +67,7 @@ async def serve(settings: Settings) -> None:
     stop = _stop_signal()
     metrics = Metrics()
     readiness = Readiness()
-    http = HttpServer(settings.http, metrics.registry, readiness.why_not)
+    http = HttpServer(settings.http, metrics.registry, lambda: readiness.why_not())
     http.start()
     beating = asyncio.create_task(http.beat())
     try:

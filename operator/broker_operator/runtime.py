@@ -10,13 +10,14 @@ from importlib.metadata import version as distribution_version
 
 from broker_operator.api import BrokerCluster
 from broker_operator.handlers import Watch
+from broker_operator.inquiry import Inquiry
 from broker_operator.kube import BROKER_CLUSTER, CHILD_KINDS, Kube, KubeError, Manifest, load_configuration
 from broker_operator.leader import Leadership, LeaseTerms
 from broker_operator.metrics import Metrics
 from broker_operator.probes import Probes
 from broker_operator.reconcile import Pace, Reconciler, Workers
 from broker_operator.reconcile.kinds import Available
-from broker_operator.render import RenderSettings, render
+from broker_operator.render import HTTP_PORT, RenderSettings, render
 from broker_operator.settings import Settings
 
 VERSION = distribution_version("brokercluster")
@@ -73,17 +74,18 @@ class Operator:
         """Look after all BrokerClusters until cancelled."""
         settings = self._settings
         available = Available(kube)
-        reconciler = Reconciler(kube, self._render, available, self._metrics)
-        pace = Pace(resync=settings.resync, backoff_limit=settings.backoff_limit)
-        workers = Workers(reconciler, pace=pace, concurrency=settings.concurrency, metrics=self._metrics)
-        watching = asyncio.create_task(self._watch_always(kube, workers, available), name="watches")
-        try:
-            await asyncio.wait((watching,))
-            watching.result()
-        finally:
-            # First those who write: the Lease may be somebody else's soon. kopf takes its time to end.
-            await workers.stop()
-            await _cancelled(watching)
+        async with Inquiry(HTTP_PORT) as inquiry:
+            reconciler = Reconciler(kube, inquiry, self._render, available, self._metrics)
+            pace = Pace(resync=settings.resync, backoff_limit=settings.backoff_limit)
+            workers = Workers(reconciler, pace=pace, concurrency=settings.concurrency, metrics=self._metrics)
+            watching = asyncio.create_task(self._watch_always(kube, workers, available), name="watches")
+            try:
+                await asyncio.wait((watching,))
+                watching.result()
+            finally:
+                # First those who write: the Lease may be somebody else's soon. kopf takes its time to end.
+                await workers.stop()
+                await _cancelled(watching)
 
     async def _watch_always(self, kube: Kube, workers: Workers, available: Available) -> None:
         while True:

@@ -13,12 +13,17 @@ from pathlib import Path
 
 KUBECONFIG = "E2E_KUBECONFIG"
 LOAD_IMAGE = "E2E_LOAD_IMAGE"
+POSTGRES_IMAGE = "E2E_POSTGRES_IMAGE"
+
+OFFICIAL_POSTGRES = "postgres:17"
 
 NO_CLUSTER = f"""\
 there is no cluster to test on. Either install kind and docker (a cluster is made for the run and deleted after it),
 or name a cluster that may be changed:
   {KUBECONFIG}=/path/to/kubeconfig    the cluster; the operator is installed on it, tested, and removed again
   {LOAD_IMAGE}="command"             what brings an image to its nodes; the image's name is appended
+  {POSTGRES_IMAGE}=postgres:17       the image of PostgreSQL that its nodes have or pull; by default one is built and
+                                     brought there
 The current context of kubectl is never used unless it is named so."""
 
 
@@ -28,10 +33,13 @@ class NoCluster(Exception):
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that the tests may change, and the command that brings images to its nodes (None: they are there)."""
+    """A cluster that the tests may change, and how images come to its nodes."""
 
     kubeconfig: str
     load_image: Sequence[str] | None
+    """The command that brings images; None: they are there."""
+    postgres_image: str | None = None
+    """An image of PostgreSQL that the nodes have or pull; None: build one and bring it."""
 
     def load(self, images: Sequence[str]) -> None:
         """Bring images from the Docker engine to the nodes."""
@@ -46,7 +54,8 @@ def choose() -> Iterator[Cluster]:
         if not Path(kubeconfig).is_file():
             raise NoCluster(f"{KUBECONFIG} names {kubeconfig}, which is not a file")
         command = os.environ.get(LOAD_IMAGE)
-        yield Cluster(kubeconfig, shlex.split(command) if command else None)
+        postgres = os.environ.get(POSTGRES_IMAGE) or (None if command else OFFICIAL_POSTGRES)
+        yield Cluster(kubeconfig, shlex.split(command) if command else None, postgres)
     elif shutil.which("kind") and shutil.which("docker"):
         with _kind() as cluster:
             yield cluster
@@ -61,6 +70,6 @@ def _kind() -> Iterator[Cluster]:
         kubeconfig = str(Path(directory) / "kubeconfig")
         try:
             subprocess.run(["kind", "create", "cluster", "--name", name, "--kubeconfig", kubeconfig], check=True)
-            yield Cluster(kubeconfig, ["kind", "load", "docker-image", "--name", name])
+            yield Cluster(kubeconfig, ["kind", "load", "docker-image", "--name", name], OFFICIAL_POSTGRES)
         finally:
             subprocess.run(["kind", "delete", "cluster", "--name", name], check=True)

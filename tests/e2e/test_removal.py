@@ -5,7 +5,7 @@ from tests.e2e.kubectl import Kubectl, eventually
 
 KINDS = (
     "brokerclusters,deployments,replicasets,pods,services,endpointslices,configmaps,serviceaccounts,"
-    "persistentvolumeclaims,poddisruptionbudgets,servicemonitors"
+    "persistentvolumeclaims,poddisruptionbudgets,networkpolicies,servicemonitors"
 )
 # Kubernetes puts these into every namespace.
 EVERYWHERE = {"ConfigMap/kube-root-ca.crt", "ServiceAccount/default"}

@@ -33,3 +33,9 @@ def each(requests: int, unit: str = "Hour", **more: Any) -> dict[str, Any]:
 def exact(value: str, requests: int, unit: str = "Hour", **more: Any) -> dict[str, Any]:
     """A rule for one subject."""
     return {"subject": {"type": "Exact", "value": value}, "limit": {"requests": requests, "unit": unit, **more}}
+
+
+def postgres(replicas: int = 1, secret: str = "orders-db", **settings: Any) -> dict[str, Any]:
+    """A spec with storage of type Postgres."""
+    storage = {"type": "Postgres", "postgres": {"dsnSecretRef": {"name": secret}, **settings}}
+    return {"replicas": replicas, "storage": storage}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.clusters import each, exact, limited, total
+from tests.support.clusters import each, exact, limited, postgres, total
 
 RULES = "spec.proxy.rateLimit.rules"
 
@@ -32,6 +32,16 @@ INVALID_SPECS = (
     _case("unknown store", "spec.storage.type", {"storage": {"type": "Redis"}}),
     _case("sqlite beside memory", "spec.storage.sqlite", {"storage": {"type": "Memory", "sqlite": {"size": "1Gi"}}}),
     _case("memory beside sqlite", "spec.storage.memory", {"storage": {"memory": {"limit": "1Gi"}}}),
+    _case("postgres without settings", "spec.storage.postgres", {"storage": {"type": "Postgres"}}),
+    _case(
+        "postgres beside sqlite", "spec.storage.postgres", {"storage": {"postgres": {"dsnSecretRef": {"name": "a"}}}}
+    ),
+    _case("postgres without secret", "spec.storage.postgres.dsnSecretRef", postgres(dsnSecretRef=None)),
+    _case("secret without name", "spec.storage.postgres.dsnSecretRef.name", postgres(dsnSecretRef={"key": "uri"})),
+    _case("bad secret name", "spec.storage.postgres.dsnSecretRef.name", postgres(dsnSecretRef={"name": "Orders"})),
+    _case("bad key", "spec.storage.postgres.dsnSecretRef.key", postgres(dsnSecretRef={"name": "a", "key": "../uri"})),
+    _case("pool of one", "spec.storage.postgres.poolSize", postgres(poolSize=1)),
+    _case("pool too large", "spec.storage.postgres.poolSize", postgres(poolSize=101)),
     _case("size too small", "spec.storage.sqlite.size", {"storage": {"sqlite": {"size": "1Mi"}}}),
     _case("size of no unit", "spec.storage.sqlite.size", {"storage": {"sqlite": {"size": "1GiB"}}}),
     _case("size as number", "spec.limits.maxBodyBytes", {"limits": {"maxBodyBytes": 1048576}}),

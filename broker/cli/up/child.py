@@ -20,14 +20,18 @@ class Program:
     Attributes:
         name: for people.
         command: the program and its arguments.
+        grace: how long it may take to end, in seconds, before it is killed.
         environment: beside what we have ourselves.
-        grace: how long it may take to end after SIGTERM, in seconds, before it is killed.
+        stop: the signal that asks it to end.
+        user: the number of the user it runs as; None: ourselves.
     """
 
     name: str
     command: Sequence[str]
     grace: float
     environment: Mapping[str, str] = field(default_factory=dict)
+    stop: signal.Signals = signal.SIGTERM
+    user: int | None = None
 
 
 class Child:
@@ -41,8 +45,10 @@ class Child:
     @classmethod
     async def start(cls, program: Program, log: Callable[[str], None]) -> "Child":
         """Start a program in a process group of its own: Ctrl-C reaches us alone, and we end it in order."""
+        user = -1 if program.user is None else program.user
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-IS", _LAUNCHER, str(os.getpid()), *program.command),
+            *(sys.executable, "-IS", _LAUNCHER, str(os.getpid()), str(int(program.stop)), str(user)),
+            *program.command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -69,12 +75,12 @@ class Child:
         return f"signal {-code}"
 
     async def stop(self) -> bool:
-        """End it with SIGTERM, or by force when it takes longer than its grace.
+        """Ask it to end, and end it by force when it takes longer than its grace.
 
         Returns:
             False when it had to be killed.
         """
-        self._signal(signal.SIGTERM)
+        self._signal(self.program.stop)
         try:
             async with asyncio.timeout(self.program.grace):
                 await self._process.wait()

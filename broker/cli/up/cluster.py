@@ -59,6 +59,8 @@ def not_honoured(cluster: BrokerCluster) -> list[str]:
         paths.append("spec.proxy.service")
     if spec.storage.sqlite is not None and spec.storage.sqlite.storage_class_name is not None:
         paths.append("spec.storage.sqlite.storageClassName")
+    if spec.storage.postgres is not None:
+        paths.append("spec.storage.postgres.dsnSecretRef (BROKER_POSTGRES_DSN names a database, or one is started)")
     if spec.monitoring != type(spec.monitoring)():
         paths.append("spec.monitoring")
     return paths

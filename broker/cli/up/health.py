@@ -1,7 +1,8 @@
-"""Asking whether a broker serves, directly or through Envoy."""
+"""Asking whether a broker serves, directly or through Envoy, and whether a database answers."""
 
 import asyncio
 
+import asyncpg
 import grpc
 from grpc_health.v1 import health_pb2
 
@@ -20,6 +21,17 @@ async def serving(target: str) -> None:
         )
         while not await _serves(check):  # noqa: ASYNC110 - it is another process that changes
             await asyncio.sleep(_PAUSE)
+
+
+async def answering(dsn: str) -> None:
+    """Return when PostgreSQL takes connections."""
+    while True:
+        try:
+            connection = await asyncpg.connect(dsn, timeout=5)
+        except (OSError, asyncpg.PostgresError):
+            await asyncio.sleep(_PAUSE)
+        else:
+            return await connection.close()
 
 
 async def _serves(check: "grpc.aio.UnaryUnaryMultiCallable[object, object]") -> bool:

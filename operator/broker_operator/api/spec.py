@@ -18,6 +18,12 @@ class StorageType(StrEnum):
 
     MEMORY = "Memory"
     SQLITE = "SQLite"
+    POSTGRES = "Postgres"
+
+    @property
+    def shared(self) -> bool:
+        """Whether several brokers may use one store."""
+        return self is StorageType.POSTGRES
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +42,29 @@ class SQLiteStorage:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretKey:
+    """One value of a Secret in the namespace of the BrokerCluster."""
+
+    name: str = bounded(min_length=1, max_length=253, pattern=DNS_NAME)
+    key: str = bounded("uri", min_length=1, max_length=253, pattern="^[-_a-zA-Z0-9][-._a-zA-Z0-9]*$")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresStorage:
+    """A database in a PostgreSQL server that somebody else runs."""
+
+    dsn_secret_ref: SecretKey
+    pool_size: int = bounded(8, minimum=2, maximum=100)
+
+
+@dataclass(frozen=True, slots=True)
 class Storage:
     """The store of the brokers."""
 
     type: StorageType = StorageType.SQLITE
     memory: MemoryStorage | None = None
     sqlite: SQLiteStorage | None = None
+    postgres: PostgresStorage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broker_operator.api import PAUSE_ANNOTATION, BrokerCluster, SpecError, parse
+from broker_operator.inquiry import Inquiry
 from broker_operator.kube import BROKER_CLUSTER, POD, Kube, KubeError, Manifest, NotFound, Throttled
 from broker_operator.metrics import Metrics
 from broker_operator.reconcile.children import Applied, Children
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 Render = Callable[[BrokerCluster, frozenset[str]], Sequence[Manifest]]
 """From a parsed cluster and the names of the optional kinds at hand to its objects, in the order to apply them."""
 
+LOOK_AGAIN = 10.0
+"""Seconds after which brokers that are not ready are asked again: no event tells that their reason has changed."""
+
 
 class Reconciler:
     """Makes the cluster match a BrokerCluster, and its status tell the truth. Knows nothing of when.
@@ -31,8 +35,9 @@ class Reconciler:
     A pass is idempotent and starts from what exists: any pass may be cut short at any point.
     """
 
-    def __init__(self, kube: Kube, render: Render, available: Available, metrics: Metrics) -> None:
+    def __init__(self, kube: Kube, inquiry: Inquiry, render: Render, available: Available, metrics: Metrics) -> None:
         self._kube = kube
+        self._inquiry = inquiry
         self._render = render
         self._available = available
         self._metrics = metrics
@@ -80,11 +85,11 @@ class Reconciler:
         for failure in applied.failures:
             logger.warning("%s: %s", failure.reason, failure, extra={"object": f"{cluster.namespace}/{cluster.name}"})
         if not applied.failures:
-            return Outcome(Result.SYNCED)
+            return Outcome(Result.SYNCED, look_again=LOOK_AGAIN if seen.unready_brokers else 0.0)
         return Outcome(Result.FAILED if applied.retriable else Result.INVALID)
 
     async def _seen(self, cluster: BrokerCluster, applied: Applied, kinds: frozenset[str], selector: str) -> Observed:
-        """Pods are read only while some are not ready: they tell why."""
+        """Pods are read, and brokers asked, only while some are not ready: they tell why."""
         seen = Observed(
             cluster=cluster,
             now=datetime.now(UTC),
@@ -94,7 +99,8 @@ class Reconciler:
         )
         if seen.brokers.complete and seen.proxies.complete:
             return seen
-        return replace(seen, pods=tuple(await self._kube.find(POD, cluster.namespace, selector)))
+        seen = replace(seen, pods=tuple(await self._kube.find(POD, cluster.namespace, selector)))
+        return replace(seen, causes=await self._inquiry.causes(seen.unready_brokers))
 
     async def _write(self, live: Manifest, status: dict[str, Any]) -> None:
         """Write the status if it says anything new, then tell of what changed."""

@@ -25,10 +25,13 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a pass reports: its result, and how long the API server asked to wait (seconds)."""
+    """What a pass reports. Times are in seconds; 0 is no wish."""
 
     result: Result
     retry_after: float = 0.0
+    """How long the API server asked to wait after a failure."""
+    look_again: float = 0.0
+    """After what time at the latest to look again, because something may change of which no event tells."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Schedule:
         else:
             self._backoff.reset()
             self._backing_off = False
-            delay = self.pace.debounce if self._woken else self._resync()
+            delay = self.pace.debounce if self._woken else self._resync(outcome.look_again)
         self.due = now + delay
 
     @property
@@ -117,6 +120,7 @@ class Schedule:
             return max(self.pace.debounce, retry_after)
         return max(self._backoff.next(), retry_after)
 
-    def _resync(self) -> float:
+    def _resync(self, look_again: float) -> float:
         spread = self.pace.resync_spread
-        return self.pace.resync * random.uniform(1 - spread, 1 + spread)  # noqa: S311 - jitter, not a secret
+        period = min(look_again or self.pace.resync, self.pace.resync)
+        return period * random.uniform(1 - spread, 1 + spread)  # noqa: S311 - jitter, not a secret

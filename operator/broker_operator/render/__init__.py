@@ -1,7 +1,7 @@
 """What a BrokerCluster becomes: pure functions from the parsed spec to plain Kubernetes objects."""
 
-from broker_operator.render.names import BROKER, MONITORING, PROXY, address, labels, selector
+from broker_operator.render.names import BROKER, HTTP_PORT, MONITORING, PROXY, address, labels, selector
 from broker_operator.render.objects import render
 from broker_operator.render.settings import RenderSettings
 
-__all__ = ["BROKER", "MONITORING", "PROXY", "RenderSettings", "address", "labels", "render", "selector"]
+__all__ = ["BROKER", "HTTP_PORT", "MONITORING", "PROXY", "RenderSettings", "address", "labels", "render", "selector"]

@@ -11,11 +11,15 @@ from broker_operator.render.settings import RenderSettings
 
 
 def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
-    """One proxy at a time. For a single pod there is none: it would block the drain of its node."""
-    if cluster.spec.proxy.replicas > 1:
-        yield {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": names.metadata(cluster, settings, names.proxy(cluster), names.PROXY),
-            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": names.selector(cluster, names.PROXY)}},
-        }
+    """One broker and one proxy at a time. For a single pod there is none: it would block the drain of its node."""
+    for replicas, name, component in (
+        (cluster.spec.replicas, names.broker(cluster), names.BROKER),
+        (cluster.spec.proxy.replicas, names.proxy(cluster), names.PROXY),
+    ):
+        if replicas > 1:
+            yield {
+                "apiVersion": "policy/v1",
+                "kind": "PodDisruptionBudget",
+                "metadata": names.metadata(cluster, settings, name, component),
+                "spec": {"maxUnavailable": 1, "selector": {"matchLabels": names.selector(cluster, component)}},
+            }

@@ -16,6 +16,8 @@ MANAGER = "broker-operator"
 
 GRPC_PORT = 50051
 HTTP_PORT = 8080
+PEER_PORT = 50052
+"""Where brokers on one store follow each other: for nobody else."""
 
 
 def broker(cluster: BrokerCluster) -> str:

@@ -8,6 +8,7 @@ from broker_operator.render import (
     config_map,
     dashboard,
     disruption_budget,
+    network_policy,
     proxy_deployment,
     service_accounts,
     service_monitors,
@@ -25,6 +26,7 @@ _BUILDERS = (
     broker_deployment.build,
     proxy_deployment.build,
     disruption_budget.build,
+    network_policy.build,
     service_monitors.build,
     dashboard.build,
 )

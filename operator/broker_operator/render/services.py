@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from broker_operator.api import BrokerCluster
 from broker_operator.render import names
-from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
+from broker_operator.render.names import GRPC_PORT, HTTP_PORT, PEER_PORT, Object
 from broker_operator.render.settings import RenderSettings
 
 
@@ -18,7 +18,9 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
     yield _service(cluster, settings, names.broker(cluster), names.BROKER, {"type": "ClusterIP", "ports": [grpc, http]})
     # Proxies check the health of brokers themselves, each second; hearing of a new broker before it is ready saves the
     # seconds that DNS takes (measured after a restart: 2 s without publishes instead of 0 to 0.5 s).
-    yield _headless(cluster, settings, names.broker_headless(cluster), names.BROKER, [grpc], not_ready=True)
+    # And a broker finds its peers here, also those that only begin.
+    peers = [_port("peers", PEER_PORT, "kubernetes.io/h2c")] if cluster.spec.storage.type.shared else []
+    yield _headless(cluster, settings, names.broker_headless(cluster), names.BROKER, [grpc, *peers], not_ready=True)
     # Who is counted here gets a share of every limit.
     yield _headless(cluster, settings, names.proxy_headless(cluster), names.PROXY, [grpc, stats], not_ready=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker_operator.status.condition import Condition, Status, Type
 from broker_operator.status.observed import Failure, Observed
+from broker_operator.status.pods import STORE_UNAVAILABLE
 from broker_operator.status.rollout import Rollout
 
 _MONITORING_KINDS = frozenset({"ServiceMonitor"})
@@ -54,14 +55,14 @@ def resources_synced(seen: Observed) -> Condition:
 
 
 def store_reachable(seen: Observed) -> Condition:
-    """True while a broker is ready: brokers are ready only while their store answers."""
+    """True while a broker is ready: brokers are ready only while their store answers. They say why it does not."""
     brokers = seen.brokers
     if brokers.wanted == 0:
         return Condition(Type.STORE_REACHABLE, "Unknown", "ScaledToZero", "spec.replicas is 0: no broker runs")
     if brokers.ready:
         return Condition(Type.STORE_REACHABLE, "True", "BrokerReady", "a broker is ready, so its store answers")
     if trouble := seen.broker_trouble:
-        status: Status = "False" if trouble.reason == "VolumePending" else "Unknown"
+        status: Status = "False" if trouble.reason in ("VolumePending", STORE_UNAVAILABLE) else "Unknown"
         return Condition(Type.STORE_REACHABLE, status, trouble.reason, trouble.message)
     text = f"{brokers} brokers are ready: none can tell yet"
     return Condition(Type.STORE_REACHABLE, "Unknown", "NoBrokerReady", text)

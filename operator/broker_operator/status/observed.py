@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from broker_operator.api import BrokerCluster
-from broker_operator.status.pods import Trouble, first_trouble
+from broker_operator.status.pods import STORE_UNAVAILABLE, Trouble, first_trouble, pod_name, running_unready
 from broker_operator.status.rollout import Rollout
 
 Raw = Mapping[str, Any]
@@ -38,6 +38,8 @@ class Observed:
     now: datetime
     objects: tuple[Raw, ...] = ()
     pods: tuple[Raw, ...] = ()
+    causes: Mapping[str, str] = field(default_factory=dict)
+    """Why brokers are not ready in their own words, by the names of their pods."""
     failures: tuple[Failure, ...] = field(default=())
     monitors_available: bool = True
     """Whether the API server knows ServiceMonitors."""
@@ -63,6 +65,12 @@ class Observed:
         return self._trouble("proxy", self.proxies)
 
     @property
+    def unready_brokers(self) -> dict[str, str]:
+        """The IP addresses of brokers that run and are not ready, by the names of their pods: they can be asked."""
+        found = [pod for pod in self.pods if _component(pod) == "broker" and running_unready(pod)]
+        return {pod_name(pod): pod["status"]["podIP"] for pod in found}
+
+    @property
     def claims(self) -> list[Raw]:
         """The volume claims."""
         return [raw for raw in self.objects if raw["kind"] == "PersistentVolumeClaim"]
@@ -77,8 +85,13 @@ class Observed:
         if rollout.complete:
             return None
         pods = [pod for pod in self.pods if _component(pod) == component]
-        claims = self.claims if component == "broker" else []
-        return first_trouble(pods, claims, now=self.now) or rollout.trouble
+        claims, causes = (self.claims, self.causes) if component == "broker" else ([], {})
+        trouble = first_trouble(pods, claims, causes, now=self.now) or rollout.trouble
+        postgres = self.cluster.spec.storage.postgres
+        if trouble and trouble.reason == STORE_UNAVAILABLE and postgres:
+            secret = postgres.dsn_secret_ref
+            return replace(trouble, message=f"{trouble.message}; its URI is in Secret {secret.name}, key {secret.key}")
+        return trouble
 
 
 def _component(raw: Raw) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,12 +10,19 @@ from typing import Any
 
 Raw = Mapping[str, Any]
 
+STORE_UNAVAILABLE = "StoreUnavailable"
+
 PATIENCE = timedelta(minutes=2)
 """How long a running pod may be not ready before that is called trouble."""
 
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 _DETAIL_LIMIT = 200
+_CAUSE_LIMIT = 600
+_NO_TROUBLE = ("", "draining", "the store is being opened")
+"""What brokers say that end or begin as they should."""
+_ELAPSED = re.compile(r" for \d+ s\b")
+"""What each look would find changed, and what the condition's own time says."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +33,28 @@ class Trouble:
     message: str
 
 
-def first_trouble(pods: Sequence[Raw], claims: Sequence[Raw], *, now: datetime) -> Trouble | None:
+def first_trouble(
+    pods: Sequence[Raw], claims: Sequence[Raw], told: Mapping[str, str], *, now: datetime
+) -> Trouble | None:
     """The most telling trouble: causes before consequences, pods in order of their names.
 
-    A pod on its way out is nobody's trouble.
+    `told`: what pods themselves say of why they are not ready, by their names. A pod on its way out is no trouble.
     """
-    alive = sorted((pod for pod in pods if not pod["metadata"].get("deletionTimestamp")), key=_name)
+    alive = sorted(filter(_alive, pods), key=pod_name)
     if any((pod.get("status") or {}).get("phase") == "Pending" for pod in alive) and (trouble := _claims(claims)):
         return trouble
-    for look in _LOOKS:
+    for look in (_image, _config, _told(told), _crash, _unschedulable, _unready):
         for pod in alive:
             if trouble := look(pod, now):
                 return trouble
     return None
+
+
+def running_unready(pod: Raw) -> bool:
+    """Whether a pod runs, is not ready, and is there to stay: it can be asked why."""
+    status = pod.get("status") or {}
+    running = status.get("phase") == "Running" and bool(status.get("podIP"))
+    return running and _alive(pod) and _condition(pod, "Ready").get("status") != "True"
 
 
 def _claims(claims: Sequence[Raw]) -> Trouble | None:
@@ -61,7 +78,7 @@ def _image(pod: Raw, _: datetime) -> Trouble | None:
         if waiting.get("reason") in _PULL_REASONS:
             # The kubelet alternates between the error and the back-off that quotes it: report the error both times.
             detail = str(waiting.get("message", "")).rpartition("ErrImagePull: ")[2]
-            text = f"pod {_name(pod)} cannot pull image {status.get('image', '')}"
+            text = f"pod {pod_name(pod)} cannot pull image {status.get('image', '')}"
             return Trouble("ImagePullFailed", f"{text}: {_short(detail)}" if detail else text)
     return None
 
@@ -70,9 +87,19 @@ def _config(pod: Raw, _: datetime) -> Trouble | None:
     for status in _containers(pod):
         waiting = (status.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _CONFIG_REASONS:
-            text = f"container {status['name']} of pod {_name(pod)} cannot be started"
+            text = f"container {status['name']} of pod {pod_name(pod)} cannot be started"
             return Trouble("ContainerRefused", f"{text}: {_short(str(waiting.get('message', '')))}")
     return None
+
+
+def _told(causes: Mapping[str, str]) -> Callable[[Raw, datetime], Trouble | None]:
+    def look(pod: Raw, _: datetime) -> Trouble | None:
+        cause = _ELAPSED.sub("", causes.get(pod_name(pod), ""))
+        if cause in _NO_TROUBLE:
+            return None
+        return Trouble(STORE_UNAVAILABLE, f"broker {pod_name(pod)} says: {_short(cause, _CAUSE_LIMIT)}")
+
+    return look
 
 
 def _crash(pod: Raw, _: datetime) -> Trouble | None:
@@ -85,11 +112,11 @@ def _crash(pod: Raw, _: datetime) -> Trouble | None:
         if not exit_:
             exit_ = {"reason": "Unknown", "exitCode": "unknown"}
         text = (
-            f"container {status['name']} of pod {_name(pod)} ended with exit code {exit_.get('exitCode')} "
+            f"container {status['name']} of pod {pod_name(pod)} ended with exit code {exit_.get('exitCode')} "
             f"({exit_.get('reason', 'Error')})"
         )
         detail = _short(str(exit_.get("message", "")))
-        hint = f"see kubectl logs -n {pod['metadata']['namespace']} {_name(pod)} -c {status['name']} --previous"
+        hint = f"see kubectl logs -n {pod['metadata']['namespace']} {pod_name(pod)} -c {status['name']} --previous"
         return Trouble("CrashLoop", f"{text}: {detail}; {hint}" if detail else f"{text}; {hint}")
     return None
 
@@ -98,7 +125,7 @@ def _unschedulable(pod: Raw, _: datetime) -> Trouble | None:
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         detail = _short(str(scheduled.get("message", "unknown reason")))
-        return Trouble("Unschedulable", f"no node takes pod {_name(pod)}: {detail}")
+        return Trouble("Unschedulable", f"no node takes pod {pod_name(pod)}: {detail}")
     return None
 
 
@@ -107,11 +134,8 @@ def _unready(pod: Raw, now: datetime) -> Trouble | None:
     since = ready.get("lastTransitionTime")
     if ready.get("status") != "False" or not since or now - datetime.fromisoformat(since) < PATIENCE:
         return None
-    hint = f"see kubectl describe pod -n {pod['metadata']['namespace']} {_name(pod)}"
-    return Trouble("NotReady", f"pod {_name(pod)} has not been ready since {since}; {hint}")
-
-
-_LOOKS: tuple[Callable[[Raw, datetime], Trouble | None], ...] = (_image, _config, _crash, _unschedulable, _unready)
+    hint = f"see kubectl describe pod -n {pod['metadata']['namespace']} {pod_name(pod)}"
+    return Trouble("NotReady", f"pod {pod_name(pod)} has not been ready since {since}; {hint}")
 
 
 def _containers(pod: Raw) -> Iterator[Raw]:
@@ -125,11 +149,16 @@ def _condition(pod: Raw, type_: str) -> Raw:
     return next((condition for condition in conditions if condition["type"] == type_), {})
 
 
-def _name(pod: Raw) -> str:
+def _alive(pod: Raw) -> bool:
+    return not pod["metadata"].get("deletionTimestamp")
+
+
+def pod_name(pod: Raw) -> str:
+    """The name of a pod."""
     return str(pod["metadata"]["name"])
 
 
-def _short(text: str) -> str:
+def _short(text: str, limit: int = _DETAIL_LIMIT) -> str:
     """One line of bounded length."""
     line = " ".join(text.split())
-    return line if len(line) <= _DETAIL_LIMIT else f"{line[:_DETAIL_LIMIT]}…"
+    return line if len(line) <= limit else f"{line[:limit]}…"

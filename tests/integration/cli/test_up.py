@@ -35,7 +35,7 @@ def ready(running: Running) -> str:
 
 
 def children(running: Running) -> dict[str, int]:
-    """The process ids of its children, "broker" and "envoy"."""
+    """The process ids of its children, "broker", "envoy" and "postgres"."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -45,7 +45,8 @@ def children(running: Running) -> dict[str, int]:
             except OSError:
                 continue
             if parent == running.process.pid:
-                found["envoy" if b"/envoy" in command.split(b"\0")[0] else "broker"] = int(entry.name)
+                program = command.split(b"\0")[0].rpartition(b"/")[2].decode()
+                found[program if program in ("envoy", "postgres") else "broker"] = int(entry.name)
     return found
 
 

@@ -11,11 +11,11 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from broker_operator.kube import Kube, load_configuration
+from broker_operator.kube import BROKER_CLUSTER, Kube, load_configuration
 from tests.support.api_proxy import ApiProxy, kubeconfig
 from tests.support.operators import OperatorProcess, running
 from tests.support.rights import token_with_rights
-from tests.support.scratch import Scratch, scratch
+from tests.support.scratch import Scratch, eventually, scratch
 
 CRD = Path(__file__).parents[3] / "manifests" / "crd" / "brokerclusters.yaml"
 
@@ -37,6 +37,7 @@ async def kube() -> AsyncIterator[Kube]:
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
         query = [("fieldManager", "kubectl"), ("force", "true")]
         await connection.request("PATCH", path, query=query, body=crd, content_type="application/apply-patch+yaml")
+        await eventually(lambda: connection.serves(BROKER_CLUSTER), "the API server knows BrokerClusters")
         yield connection
 
 

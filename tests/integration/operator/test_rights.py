@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker_operator.kube import CHILD_KINDS, Manifest
+from tests.support.clusters import postgres
 from tests.support.rights import granted
 from tests.support.scratch import NO_PODS, eventually
 
@@ -25,6 +26,7 @@ SPECS: dict[str, Manifest] = {
         }
     },
     "PodDisruptionBudget": {"spec": {"selector": {"matchLabels": {"stray": "yes"}}}},
+    "NetworkPolicy": {"spec": {"podSelector": {"matchLabels": {"stray": "yes"}}}},
     "ServiceMonitor": {"spec": {"selector": {}, "endpoints": []}},
 }
 
@@ -32,6 +34,8 @@ SPECS: dict[str, Manifest] = {
 async def test_the_rights_of_the_manifests_are_exactly_those_in_use(house: House) -> None:
     cluster = await house.create("full", {**NO_PODS, "storage": {"type": "SQLite"}, "proxy": {"replicas": 2}})
     await house.condition("full", "ResourcesSynced", "True")
+    await house.create("shared", {**NO_PODS, **postgres(replicas=0)})
+    await house.condition("shared", "ResourcesSynced", "True")
     for kind in CHILD_KINDS:
         if kind.prunable and (not kind.optional or await house.kube.serves(kind)):
             await house.kube.create(kind, _stray(kind.api_version, kind.kind, cluster))

@@ -13,7 +13,7 @@ import yaml
 from broker_operator.api import parse
 from broker_operator.kube import BROKER_CLUSTER, Invalid, Kube, KubeError, Manifest, kind_of
 from broker_operator.render import RenderSettings, render
-from tests.support.clusters import each, exact, limited, manifest, total
+from tests.support.clusters import each, exact, limited, manifest, postgres, total
 from tests.support.invalid_specs import INVALID_SPECS, InvalidSpec
 from tests.support.scratch import Scratch
 
@@ -54,6 +54,7 @@ async def test_the_defaults_are_those_of_the_parser(kube: Kube, room: Scratch) -
         {},
         limited(total(1), each(2), exact("a", 3)),
         {"storage": {"sqlite": {}}, "broker": {"tolerations": [{}]}},
+        postgres(3),
     ):
         stored = await dry_run(kube, in_room(room, spec))
         assert parse(stored).spec == parse(manifest(spec)).spec
@@ -74,6 +75,8 @@ async def test_names_that_no_service_can_have_are_refused(kube: Kube, room: Scra
 MEMORY = {"replicas": 0, "storage": {"type": "Memory"}, "proxy": {"replicas": 0}}
 SQLITE = {"replicas": 0, "storage": {"type": "SQLite", "sqlite": {"size": "2Gi"}}, "proxy": {"replicas": 0}}
 
+POSTGRES = {**postgres(replicas=0), "proxy": {"replicas": 0}}
+
 
 def sqlite(**fields: str) -> dict[str, Any]:
     return {"storage": {"sqlite": fields}}
@@ -87,6 +90,8 @@ def sqlite(**fields: str) -> dict[str, Any]:
         (SQLITE, {"storage": {"sqlite": None}}, "can grow, not shrink"),
         (SQLITE, sqlite(storageClassName="fast"), "storageClassName cannot be changed"),
         (SQLITE, {"replicas": 2}, "storage type SQLite allows at most 1 replica"),
+        (POSTGRES, {"storage": {"type": "SQLite", "postgres": None}}, "the storage type cannot be changed"),
+        (POSTGRES, {"storage": {"postgres": None}}, "is required for storage type Postgres"),
     ],
 )
 async def test_changes_that_are_refused(
@@ -103,20 +108,30 @@ async def test_changes_that_are_accepted(room: Scratch) -> None:
         await room.patch("BrokerCluster", "orders", {"spec": change})
 
 
-async def test_scaling_keeps_to_the_rules(kube: Kube, room: Scratch) -> None:
-    await room.create("orders", MEMORY)
+async def test_another_database_is_accepted(room: Scratch) -> None:
+    await room.create("orders", POSTGRES)
+    await room.patch(
+        "BrokerCluster", "orders", {"spec": {"storage": {"postgres": {"dsnSecretRef": {"name": "other"}}}}}
+    )
+
+
+@pytest.mark.parametrize(("before", "most"), [(MEMORY, 1), (POSTGRES, 100)])
+async def test_scaling_keeps_to_the_rules(kube: Kube, room: Scratch, before: dict[str, Any], most: int) -> None:
+    await room.create("orders", before)
     path = BROKER_CLUSTER.path(room.namespace, "orders", "scale")
-    for replicas, accepted in ((1, True), (2, False)):
+    for replicas, accepted in ((1, True), (most, True), (most + 1, False)):
         body = {"spec": {"replicas": replicas}}
         patch = kube.request("PATCH", path, body=body, content_type="application/merge-patch+json")
         if accepted:
             assert (await patch)["spec"]["replicas"] == replicas
         else:
-            with pytest.raises(Invalid, match="at most 1 replica"):
+            with pytest.raises(Invalid, match=r"at most 1 replica|less than or equal to 100"):
                 await patch
 
 
-@pytest.mark.parametrize("spec", [{}, {"storage": {"type": "Memory"}, **limited(each(5))}, {"proxy": {"replicas": 2}}])
+@pytest.mark.parametrize(
+    "spec", [{}, {"storage": {"type": "Memory"}, **limited(each(5))}, {"proxy": {"replicas": 2}}, postgres(3)]
+)
 async def test_every_rendered_object_is_accepted_without_unknown_fields(
     kube: Kube, room: Scratch, spec: dict[str, Any]
 ) -> None:
@@ -126,11 +141,14 @@ async def test_every_rendered_object_is_accepted_without_unknown_fields(
         await dry_run(kube, obj)
 
 
-async def test_pods_are_admitted_where_only_restricted_pods_are(kube: Kube, room: Scratch) -> None:
+@pytest.mark.parametrize("spec", [{}, postgres(3)], ids=["defaults", "postgres"])
+async def test_pods_are_admitted_where_only_restricted_pods_are(
+    kube: Kube, room: Scratch, spec: dict[str, Any]
+) -> None:
     path = f"/api/v1/namespaces/{room.namespace}"
     strict = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     await kube.request("PATCH", path, body=strict, content_type="application/merge-patch+json")
-    cluster = replace(parse(manifest()), namespace=room.namespace)
+    cluster = replace(parse(manifest(spec)), namespace=room.namespace)
     settings = RenderSettings("brokercluster/broker:0.1.0", "brokercluster/proxy:0.1.0", "0.1.0", frozenset())
     for obj in render(cluster, settings):
         if obj["kind"] == "ServiceAccount":

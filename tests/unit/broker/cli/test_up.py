@@ -7,8 +7,10 @@ import yaml
 
 from broker.cli.failure import Failure
 from broker.cli.up import plan, ports
+from broker.cli.up.child import Program
 from broker.cli.up.cluster import load, not_honoured
 from broker.cli.up.console import Console
+from broker.cli.up.database import Database
 
 
 def cluster_file(directory: Path, **spec: object) -> Path:
@@ -68,8 +70,25 @@ class TestPlan:
 
     def test_memory_needs_no_directory(self, tmp_path: Path) -> None:
         cluster = load(cluster_file(tmp_path, storage={"type": "Memory"}))
-        assert plan.plan(cluster, ("127.0.0.1", 4444), tmp_path / "data", tmp_path).data is None
+        assert "memory" in plan.plan(cluster, ("127.0.0.1", 4444), tmp_path / "data", tmp_path).kept
         assert not (tmp_path / "data").exists()
+
+    def test_brokers_on_one_database_are_told_of_each_other_and_show_its_dsn_to_nobody(self, tmp_path: Path) -> None:
+        storage = {"type": "Postgres", "postgres": {"dsnSecretRef": {"name": "orders-db"}}}
+        own = Database(
+            Program("postgres", ("postgres",), grace=1.0), "postgresql://a:secret@b/c", tmp_path / "postgres"
+        )
+        cluster = load(cluster_file(tmp_path, replicas=3, storage=storage))
+        made = plan.plan(cluster, ("127.0.0.1", 4444), tmp_path / "data", tmp_path, own)
+        doors, others = [], []
+        for broker, _ in made.brokers:
+            assert broker.environment == {"BROKER_POSTGRES_DSN": own.dsn}
+            assert not [argument for argument in broker.command if "secret" in argument or "dsn" in argument]
+            given = dict(argument.partition("=")[::2] for argument in broker.command)
+            doors.append(given["--peer-listen"])
+            others.append(set(given["--peers"].split(",")))
+        assert others == [set(doors) - {door} for door in doors]
+        assert (made.database, made.kept) == (own, f"PostgreSQL, in {own.directory}")
 
     def test_a_directory_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "data").write_text("a file")

@@ -26,6 +26,12 @@ def test_success_waits_for_the_resync_with_jitter() -> None:
     assert len(set(delays)) > 40
 
 
+def test_a_pass_may_ask_to_look_again_sooner_but_not_later() -> None:
+    schedule = Schedule(PACE, due=0)
+    assert 8 <= after(schedule, 0, Outcome(Result.SYNCED, look_again=10)) <= 12
+    assert 240 <= after(schedule, 0, Outcome(Result.SYNCED, look_again=1000)) <= 360
+
+
 def test_failures_back_off_up_to_the_limit_and_a_success_resets() -> None:
     schedule = Schedule(PACE, due=0)
     for failure in range(20):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from broker_operator.api import parse
 from broker_operator.render import render
-from tests.support.clusters import manifest
+from tests.support.clusters import manifest, postgres
 from tests.unit.operator.render.test_golden import SETTINGS
 
 labels = st.dictionaries(
@@ -42,7 +42,15 @@ pods: dict[str, st.SearchStrategy[Any]] = {
     "affinity": st.fixed_dictionaries({}, optional={"podAffinity": st.just({"a": [1, {"b": None}]})}),
     "drainSeconds": st.integers(1, 3600),
 }
-storage = st.sampled_from([{}, {"type": "Memory"}]) | st.builds(lambda size: {"sqlite": {"size": size}}, sizes)
+alone: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "replicas": st.integers(0, 1),
+        "storage": st.sampled_from([{}, {"type": "Memory"}])
+        | st.builds(lambda size: {"sqlite": {"size": size}}, sizes),
+    },
+)
+together = st.builds(lambda replicas, pool: postgres(replicas, poolSize=pool), st.integers(0, 100), st.integers(2, 100))
 subjects = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=40)
 
 
@@ -63,11 +71,9 @@ def rules(draw: st.DrawFn) -> list[dict[str, Any]]:
     return [{"name": f"r{index}", "limit": draw(limits), **rule} for index, rule in enumerate(chosen)]
 
 
-specs = st.fixed_dictionaries(
+others = st.fixed_dictionaries(
     {},
     optional={
-        "replicas": st.integers(0, 1),
-        "storage": storage,
         "broker": st.fixed_dictionaries({}, optional=pods),
         "proxy": st.fixed_dictionaries(
             {},
@@ -80,6 +86,7 @@ specs = st.fixed_dictionaries(
         "monitoring": st.fixed_dictionaries({}, optional={"enabled": st.booleans(), "labels": labels}),
     },
 )
+specs = st.builds(lambda brokers, rest: {**brokers, **rest}, alone | together, others)
 
 
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])

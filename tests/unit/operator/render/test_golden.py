@@ -9,7 +9,7 @@ import yaml
 
 from broker_operator.api import parse
 from broker_operator.render import RenderSettings, render
-from tests.support.clusters import each, exact, limited, manifest, total
+from tests.support.clusters import each, exact, limited, manifest, postgres, total
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = RenderSettings(
@@ -35,6 +35,7 @@ SPECS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "memory": {"storage": {"type": "Memory", "memory": {"limit": "64Mi"}}, "monitoring": {"enabled": False}},
     "limits": {**limited(total(5000, "Second", burst=10000), each(500, "Second"), exact("audit", 50, "Minute"))},
+    "postgres": {**postgres(3, poolSize=4), "proxy": {"replicas": 2}},
     "everything": {
         "replicas": 0,
         "storage": {"sqlite": {"size": "10Gi", "storageClassName": "fast"}},

@@ -10,7 +10,7 @@ import yaml
 
 from broker_operator.api import BrokerCluster, parse
 from broker_operator.render import BROKER, PROXY, RenderSettings, address, render, selector
-from tests.support.clusters import each, limited, manifest
+from tests.support.clusters import each, limited, manifest, postgres
 from tests.unit.operator.render.test_golden import SETTINGS, SPECS
 
 ROOT = Path(__file__).parents[4]
@@ -70,6 +70,8 @@ def test_selectors_match_their_pods(cluster: BrokerCluster) -> None:
                 wanted = one["spec"]["selector"]
             case "Deployment" | "PodDisruptionBudget":
                 wanted = one["spec"]["selector"]["matchLabels"]
+            case "NetworkPolicy":
+                wanted = one["spec"]["podSelector"]["matchLabels"]
             case _:
                 continue
         labels = templates[wanted["app.kubernetes.io/component"]]["metadata"]["labels"]
@@ -172,6 +174,37 @@ def test_pods_have_time_to_drain() -> None:
     assert broker["terminationGracePeriodSeconds"] == 50
     assert proxy["containers"][0]["lifecycle"]["preStop"]["exec"]["command"] == ["/usr/local/bin/drain", "--budget=50"]
     assert proxy["terminationGracePeriodSeconds"] == 60
+
+
+def test_scaling_restarts_no_broker() -> None:
+    templates = [pods(parse(manifest(postgres(replicas))))[BROKER] for replicas in (0, 1, 3)]
+    assert templates == templates[:1] * 3
+
+
+def test_the_database_is_in_a_file_that_follows_its_secret() -> None:
+    """Not in the environment or the arguments, which a running pod keeps; and not by subPath, which never changes."""
+    spec = pods(parse(manifest(postgres(secret="shop-db", dsnSecretRef={"name": "shop-db", "key": "dsn"}))))[BROKER][
+        "spec"
+    ]
+    (container,), volumes = spec["containers"], {volume["name"]: volume for volume in spec["volumes"]}
+    (mount,) = [mount for mount in container["volumeMounts"] if "secret" in volumes[mount["name"]]]
+    assert f"--postgres-dsn-file={mount['mountPath']}/dsn" in container["args"]
+    assert "subPath" not in mount
+    assert volumes[mount["name"]]["secret"]["secretName"] == "shop-db"
+    assert "env" not in container
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_only_brokers_of_the_same_cluster_reach_the_port_of_peers(replicas: int) -> None:
+    cluster = parse(manifest(postgres(replicas)))
+    everybody, peers = objects(cluster)["NetworkPolicy", "orders-broker"]["spec"]["ingress"]
+    assert "from" not in everybody
+    assert peers["from"] == [{"podSelector": {"matchLabels": selector(cluster, BROKER)}}]
+    open_to = [[port["port"] for port in rule["ports"]] for rule in (everybody, peers)]
+    ports = [port["containerPort"] for port in pods(cluster)[BROKER]["spec"]["containers"][0]["ports"]]
+    assert [*open_to[0], *open_to[1]] == ports, "every port of a broker is in the policy, once"
+    arguments = pods(cluster)[BROKER]["spec"]["containers"][0]["args"]
+    assert f"--peers=dns:///orders-broker-headless:{open_to[1][0]}" in arguments
 
 
 def test_what_clients_connect_to() -> None:

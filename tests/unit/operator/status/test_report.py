@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from broker_operator.api import Problem, SpecError, parse
 from broker_operator.status import Condition, Failure, Observed, Type, invalid, merged, paused, report, transitions
-from tests.support.clusters import manifest
+from tests.support.clusters import manifest, postgres
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 STAMP = "2026-01-02T03:04:05Z"
@@ -165,6 +166,59 @@ def test_the_two_faces_of_a_failing_pull_read_the_same() -> None:
         )
     }
     assert len(said) == 1
+
+
+REFUSED = 'cannot use PostgreSQL at db:5432/orders: password authentication failed for user "orders"'
+
+
+def unready(name: str, **more: Any) -> dict[str, Any]:
+    status = {"phase": "Running", "podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "False"}]}
+    return pod(name=name, **{**status, **more})
+
+
+def test_a_broker_s_own_words_say_why_the_store_cannot_be_reached() -> None:
+    causes = {"orders-1": f"the store has been away for 12 s: {REFUSED}"}
+    broken = (deployment("broker", 0), deployment("proxy", 1))
+    seen = observed(*broken, spec=postgres(), pods=(unready("orders-1"),), causes=causes)
+    found = conditions(seen)
+    message = f"broker orders-1 says: the store has been away: {REFUSED}; its URI is in Secret orders-db, key uri"
+    for type_, status in (("StoreReachable", "False"), ("Ready", "False"), ("Degraded", "True")):
+        assert (found[type_]["status"], found[type_]["reason"]) == (status, "StoreUnavailable")
+        assert found[type_]["message"] == message
+    later = replace(seen, causes={"orders-1": f"the store has been away for 13 s: {REFUSED}"})
+    assert report({}, later) == report({}, seen), "a status is not written for each second that goes by"
+
+
+def test_while_a_broker_is_ready_the_store_is_reachable_and_what_another_lacks_is_degraded() -> None:
+    seen = observed(
+        deployment("broker", 1, wanted=2),
+        deployment("proxy", 1),
+        spec=postgres(2),
+        pods=(unready("orders-1"),),
+        causes={"orders-1": REFUSED},
+    )
+    assert say(seen, "StoreReachable") == ("True", "BrokerReady")
+    assert say(seen, "Ready")[0] == "True"
+    assert say(seen, "Degraded") == ("True", "StoreUnavailable")
+
+
+@pytest.mark.parametrize("words", ["draining", "the store is being opened"])
+def test_an_end_or_a_beginning_is_no_trouble_of_the_store(words: str) -> None:
+    seen = observed(deployment("broker", 0), pods=(unready("orders-1"),), causes={"orders-1": words})
+    assert say(seen, "StoreReachable") == ("Unknown", "NoBrokerReady")
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [
+        ({}, {"orders-1": "10.0.0.7"}),
+        ({"conditions": [{"type": "Ready", "status": "True"}]}, {}),
+        ({"phase": "Pending", "podIP": None}, {}),
+    ],
+    ids=["not ready", "ready", "not started"],
+)
+def test_who_can_be_asked_why_it_is_not_ready(status: dict[str, Any], asked: dict[str, str]) -> None:
+    assert observed(pods=(unready("orders-1", **status), pod("proxy", name="proxy"))).unready_brokers == asked
 
 
 def test_a_pod_that_started_a_moment_ago_is_given_time() -> None:
