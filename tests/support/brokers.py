@@ -13,8 +13,9 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.broker import BrokerProcess
+from tests.support.stores import database_of
 
-STORES = ["memory", "sqlite"]
+STORES = ["memory", "sqlite", "postgres"]
 DOORS = ["grpcio"]
 
 
@@ -33,8 +34,10 @@ class Kind:
         self, directory: Path, *options: str, environment: dict[str, str] | None = None, **arguments: object
     ) -> BrokerProcess:
         """A broker of this kind with its data in a directory; not started."""
-        path = [f"--sqlite-path={directory / 'broker.db'}"] if self.store == "sqlite" else []
-        return BrokerProcess(f"--store={self.store}", *path, *options, environment=environment)
+        place = [f"--sqlite-path={directory / 'broker.db'}"] if self.store == "sqlite" else []
+        if self.store == "postgres":
+            environment = {"BROKER_POSTGRES_DSN": database_of(directory), **(environment or {})}
+        return BrokerProcess(f"--store={self.store}", *place, *options, environment=environment)
 
     def __str__(self) -> str:
         return f"{self.store}-{self.door}"

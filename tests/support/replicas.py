@@ -27,9 +27,7 @@ class Replicas:
 
 
 @asynccontextmanager
-async def replicas(
-    count: int, *options: str, dsn: str | None = None, blocked: bool = False
-) -> AsyncIterator[Replicas]:
+async def replicas(count: int, *options: str, dsn: str | None = None, blocked: bool = False) -> AsyncIterator[Replicas]:
     """Running brokers; `blocked` ones cannot reach each other."""
     dsn = dsn or await asyncio.to_thread(lambda: shared_server().new_database())
     ports = [free_port() for _ in range(count)]

@@ -14,13 +14,13 @@ Make = Callable[[Path, Clock], Store]
 
 MAKERS: dict[str, Make] = {
     "memory": lambda _, clock: MemoryStore(64 * 1024 * 1024, clock),
-    "postgres": lambda directory, clock: PostgresStore(_database_of(directory), clock=clock),
+    "postgres": lambda directory, clock: PostgresStore(database_of(directory), clock=clock),
     "sqlite": lambda directory, clock: SqliteStore(directory / "broker.db", clock),
 }
 
 
 @cache
-def _database_of(directory: Path) -> str:
+def database_of(directory: Path) -> str:
     """Return the DSN of a database of this directory's own."""
     return shared_server().new_database()
 
@@ -67,4 +67,4 @@ class StoreCase:
     def give_back(self) -> None:
         """Do now what a database server does by itself in time: free the space of deleted messages."""
         if isinstance(self.store, PostgresStore):
-            shared_server().sql("VACUUM broker.messages", _database_of(self.directory).rpartition("/")[2])
+            shared_server().sql("VACUUM broker.messages", database_of(self.directory).rpartition("/")[2])

@@ -99,8 +99,8 @@ class Scenario:
         self.benches = benches
         self.store = store
         self.kept: dict[int, bool] = {}  # by id
-        self.acknowledged = 0
-        self.subscribers: dict[tuple[int, int], tuple[int, int]] = {}  # engine, token: what it may get is above, must get
+        self.subscribers: dict[tuple[int, int], tuple[int, int]] = {}
+        """By engine and token: after which id a message may come, and after which it must."""
         self.left: set[tuple[int, int]] = set()
         self.pending: list[asyncio.Task[None]] = []
 
