@@ -122,10 +122,7 @@ class Hub:
         if until <= head:
             return
         missing = [message for message in messages if head < message.id <= until]
-        for commit in _runs(subject, missing):
-            # Nothing waits before the end of the gap, so nothing is ready yet.
-            channel.flow.skip_to(commit.last_id)
-            self._pass_on(channel, [commit])
+        self._pass_on(channel, _runs(subject, missing))
         self._metrics.gaps_filled.inc()
         self._metrics.gap_messages.inc(len(missing))
         self._metrics.missed.inc((until - head - len(missing)) * sum(map(len, channel.live.values())))
@@ -163,7 +160,7 @@ class Hub:
         if channel.flow.missing:
             self.gap(subject)
 
-    def _pass_on(self, channel: Channel, commits: list[Commit]) -> None:
+    def _pass_on(self, channel: Channel, commits: Iterable[Commit]) -> None:
         for commit in commits:
             self.recent.add(commit)
             if channel.live:

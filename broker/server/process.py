@@ -134,6 +134,8 @@ async def _open(store: Store, stop: asyncio.Event, readiness: Readiness, setting
 async def _serve(
     settings: Settings, store: Store, stop: asyncio.Event, metrics: Metrics, readiness: Readiness, http: str
 ) -> None:
+    if settings.peer_listen:
+        check_free(settings.peer_listen, "other brokers")
     door = GrpcioDoor(settings.listen, ROUTES, settings.door)
     mesh = _mesh(settings, store, metrics)
     service = Service(door, store, settings.limits, metrics, mesh)
@@ -182,7 +184,6 @@ def _mesh(settings: Settings, store: Store, metrics: Metrics) -> Mesh | None:
 
 async def _join(mesh: Mesh, service: Service, listen: str) -> str:
     """Begin to follow the other brokers; returns the address they follow us at."""
-    check_free(listen, "other brokers")
     port = await mesh.start(service.engine.receive, service.engine.resynchronise)
     return f"{listen.rpartition(':')[0]}:{port}"
 

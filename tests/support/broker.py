@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import Self
 
-_READY = re.compile(r"broker ready listen=(\S+) http=(\S+)")
+_READY = re.compile(r"broker ready listen=(\S+) http=(\S+) .*?(?:peers=(\S+))?$")
 _START_LIMIT = 30.0
 
 
@@ -34,6 +34,8 @@ class BrokerProcess:
         """Where it takes calls; the same after a restart."""
         self.http = "127.0.0.1:0"
         """Where it answers /metrics, /livez and /readyz."""
+        self.peers = ""
+        """Where other brokers follow it, if they may; may change with a restart."""
 
     @property
     def log(self) -> str:
@@ -122,6 +124,6 @@ class BrokerProcess:
             for line in process.stdout:
                 self._lines.append(line)
                 if found := _READY.search(line):
-                    self.address, self.http = found[1], found[2]
+                    self.address, self.http, self.peers = found[1], found[2], found[3] or ""
                     self._ready.set()
         self._ready.set()  # it ended: do not wait for what cannot come

@@ -30,6 +30,11 @@ class Kind:
     def durable(self) -> bool:
         return self.store != "memory"
 
+    @property
+    def embedded(self) -> bool:
+        """Whether the store is part of the broker's process, its files those of the test."""
+        return self.store != "postgres"
+
     def process(
         self, directory: Path, *options: str, environment: dict[str, str] | None = None, **arguments: object
     ) -> BrokerProcess:

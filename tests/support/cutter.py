@@ -1,14 +1,15 @@
 """A TCP proxy on loopback that cuts connections, or swallows what passes, when a test says so."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Self
 
 
 class Cutter:
-    """Passes bytes on to a port of this machine."""
+    """Passes bytes on to a port of this machine, which is asked for with each connection; 0: there is none."""
 
-    def __init__(self, port: int) -> None:
-        self._target = port
+    def __init__(self, port: int | Callable[[], int]) -> None:
+        self._target = port if callable(port) else lambda: port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -48,7 +49,7 @@ class Cutter:
             writer.transport.abort()
             return
         try:
-            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target())
         except OSError:
             writer.transport.abort()
             return

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import permutations
 
 from tests.support.broker import BrokerProcess
 from tests.support.cutter import Cutter
-from tests.support.postgres import free_port, shared_server
+from tests.support.postgres import shared_server
 
 
 class Replicas:
@@ -30,23 +31,25 @@ class Replicas:
 async def replicas(count: int, *options: str, dsn: str | None = None, blocked: bool = False) -> AsyncIterator[Replicas]:
     """Running brokers; `blocked` ones cannot reach each other."""
     dsn = dsn or await asyncio.to_thread(lambda: shared_server().new_database())
-    ports = [free_port() for _ in range(count)]
+    brokers: list[BrokerProcess] = []
+
+    def peers_port(number: int) -> Callable[[], int]:
+        return lambda: int(brokers[number].peers.rpartition(":")[2] or 0) if number < len(brokers) else 0
+
     async with AsyncExitStack() as stack:
         links = {}
-        for a in range(count):
-            for b in range(count):
-                if a != b:
-                    links[a, b] = await stack.enter_async_context(Cutter(ports[b]))
-                    links[a, b].refusing = blocked
-        brokers = []
+        for a, b in permutations(range(count), 2):
+            links[a, b] = await stack.enter_async_context(Cutter(peers_port(b)))
+            links[a, b].refusing = blocked
         for number in range(count):
-            peers = ",".join(f"127.0.0.1:{links[number, other].port}" for other in range(count) if other != number)
+            peers = ",".join(f"127.0.0.1:{link.port}" for (follower, _), link in links.items() if follower == number)
             broker = BrokerProcess(
                 "--store=postgres",
-                f"--peer-listen=127.0.0.1:{ports[number]}",
+                "--peer-listen=127.0.0.1:0",
                 *([f"--peers={peers}"] if peers else []),
                 *options,
                 environment={"BROKER_POSTGRES_DSN": dsn},
             )
-            brokers.append(await stack.enter_async_context(broker))
+            brokers.append(broker)
+            await stack.enter_async_context(broker)
         yield Replicas(brokers, links)

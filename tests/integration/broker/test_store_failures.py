@@ -12,12 +12,19 @@ import grpc
 import pytest
 
 from tests.support.broker import BrokerProcess
-from tests.support.brokers import Kind, eventually, http, metric
+from tests.support.brokers import KINDS, Kind, eventually, http, metric
 from tests.support.wire import HOUR, Failure, Wire, message, wire
 
 BODY = bytes(50_000)
 FULL = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL", "brokercluster.dev")
 AWAY = Failure(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE", "brokercluster.dev")
+
+
+@pytest.fixture(params=[kind for kind in KINDS if kind.embedded], ids=str, scope="module")
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Stores whose files a test can harm; tests/integration/server does it to a database server."""
+    found: Kind = request.param
+    return found
 
 
 async def fill(client: Wire, subject: str, expires: int = HOUR) -> tuple[int, Failure]:
