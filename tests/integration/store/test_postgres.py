@@ -257,28 +257,27 @@ async def test_keys_whose_time_comes_under_load_are_taken_again_and_cleaned_with
 
 
 async def test_a_cut_while_duplicates_are_sifted_out_is_an_unknown_outcome(dsn: str, server: PostgresServer) -> None:
+    """The statement that finds a duplicate, the beginning, the lock, the keys, what is new, the commit."""
+    replies = 6
     async with Cutter(server.port) as cutter:
         store = PostgresStore(server.dsn(name_of(dsn), port=cutter.port))
         await store.open()
-        await store.append({"a": named(b"1"), "b": named(b"1")}, 0, EVER)
-        other = await asyncpg.connect(dsn)
-        transaction = other.transaction()
-        await transaction.start()
-        # Holds the row when the second way has begun: the first one has then been rolled back.
-        await other.execute("LOCK TABLE broker.keys IN SHARE ROW EXCLUSIVE MODE")
-        append_again = asyncio.create_task(store.append({"a": named(b"1", b"2"), "b": named(b"3")}, 0, EVER))
-        while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            await asyncio.sleep(0.01)
-        await transaction.rollback()
-        assert await append_again == {"a": Appended(1, {0: 1}), "b": Appended(1)}
-        cutter.cut_at_next_reply()
-        with pytest.raises(Unavailable) as unknown:
-            await store.append({"a": named(b"4", b"1")}, 0, EVER)
-        assert unknown.value.reason == "OUTCOME_UNKNOWN"
-        [result] = (await store.append({"a": named(b"4", b"1")}, 0, EVER)).values()
-        assert isinstance(result, Appended)
-        assert result.duplicates[1] == 1
-        await other.close()
+        assert await store.append({"a": named(b"k")}, 0, EVER) == {"a": Appended(0)}
+        for reply in range(1, replies + 1):
+            # On this connection everything is prepared now: each statement has one reply.
+            assert await store.append({"a": named(b"k", b"before %d" % reply)}, 0, EVER) == {
+                "a": Appended(2 * reply - 1, {0: 1})
+            }
+            cutter.cut_at_reply(reply)
+            batch = {"a": named(b"cut at %d" % reply, b"k")}
+            with pytest.raises(Unavailable) as unknown:
+                await store.append(batch, 0, EVER)
+            assert unknown.value.reason == "OUTCOME_UNKNOWN"
+            committed = reply == replies
+            assert await store.append(batch, 0, EVER) == {
+                "a": Appended(2 * reply + 1, {0: 2 * reply + 1, 1: 1}) if committed else Appended(2 * reply, {1: 1})
+            }
+        assert len(await all_of(store, "a")) == 2 * replies + 1
         await store.close()
 
 
@@ -396,7 +395,7 @@ async def test_a_cut_between_commit_and_reply_is_an_unknown_outcome(dsn: str, se
         store = PostgresStore(server.dsn(name_of(dsn), port=cutter.port))
         await store.open()
         await append(store, {"a": one(b"1"), "b": one()}, 0)
-        cutter.cut_at_next_reply()
+        cutter.cut_at_reply()
         with pytest.raises(Unavailable) as unknown:
             await append(store, {"a": one(b"2"), "b": one()}, 0)
         assert unknown.value.reason == "OUTCOME_UNKNOWN"
