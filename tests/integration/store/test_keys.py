@@ -95,9 +95,7 @@ async def test_keys_survive_a_restart_where_messages_do(case: StoreCase) -> None
 async def test_any_bytes_are_a_key(case: StoreCase) -> None:
     keys = [b"\0", b"\0\0", b"k", b"k\0", bytes(range(1, 256)), b"\xff" * 255, "schlüssel".encode()]
     assert await append(case, a=named(*keys)) == {"a": Appended(0)}
-    assert await append(case, a=named(*reversed(keys))) == {
-        "a": Appended(7, {place: 7 - place for place in range(7)})
-    }
+    assert await append(case, a=named(*reversed(keys))) == {"a": Appended(7, {place: 7 - place for place in range(7)})}
 
 
 async def test_headers_come_back_as_they_were(case: StoreCase) -> None:

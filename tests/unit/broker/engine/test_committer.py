@@ -70,7 +70,7 @@ async def test_the_second_of_two_in_one_commit_takes_the_first_ones_error():
 
     bench.store.append = full  # type: ignore[method-assign,assignment]
     assert [told(outcomes) for outcomes in await bench.commit([("a", named(b"k"))] * 2)] == [["STORE_FULL"] * 2]
-    assert bench.metric('broker_messages_refused_total') == 0
+    assert bench.metric("broker_messages_refused_total") == 0
     assert bench.metrics.registry.get_sample_value("broker_messages_refused_total", {"reason": "STORE_FULL"}) == 2
 
 
