@@ -13,7 +13,7 @@ class Cutter:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._cut_at_next_reply = False
+        self._replies_until_cut = 0
         self.port = 0
         self.silent = False
         """While true, nothing passes and nothing is closed."""
@@ -22,9 +22,9 @@ class Cutter:
         self.mute = False
         """While true, what the target says does not arrive."""
 
-    def cut_at_next_reply(self) -> None:
-        """Cut everything when the target says something again; what it says does not arrive."""
-        self._cut_at_next_reply = True
+    def cut_at_reply(self, number: int = 1) -> None:
+        """Cut everything when the target says something for this number of times; what it then says does not arrive."""
+        self._replies_until_cut = number
 
     def cut(self) -> None:
         """End all connections at once."""
@@ -62,10 +62,12 @@ class Cutter:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, replies: bool) -> None:
         try:
             while data := await reader.read(65536):
-                if replies and self._cut_at_next_reply:
-                    self._cut_at_next_reply = False
-                    self.cut()
-                elif not self.silent and not (replies and self.mute):
+                if replies and self._replies_until_cut:
+                    self._replies_until_cut -= 1
+                    if not self._replies_until_cut:
+                        self.cut()
+                        continue
+                if not self.silent and not (replies and self.mute):
                     writer.write(data)
                     await writer.drain()
         except OSError:

@@ -67,4 +67,4 @@ class StoreCase:
     def give_back(self) -> None:
         """Do now what a database server does by itself in time: free the space of deleted messages."""
         if isinstance(self.store, PostgresStore):
-            shared_server().sql("VACUUM broker.messages", database_of(self.directory).rpartition("/")[2])
+            shared_server().sql("VACUUM broker.messages, broker.keys", database_of(self.directory).rpartition("/")[2])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,9 +48,18 @@ class Failure:
         return cls(error.code(), info.reason, info.domain, dict(info.metadata), status.message)
 
 
-def message(subject: str, body: bytes = b"", expires: int = HOUR) -> pb.PublishRequest:
+def message(
+    subject: str,
+    body: bytes = b"",
+    expires: int = HOUR,
+    *,
+    key: bytes = b"",
+    headers: Mapping[str, bytes] | None = None,
+) -> pb.PublishRequest:
     """One message to publish."""
-    return pb.PublishRequest(subject=subject, body=body, expirationSeconds=expires)
+    return pb.PublishRequest(
+        subject=subject, body=body, expirationSeconds=expires, message_key=key, headers=headers or {}
+    )
 
 
 def frame(messages: Iterable[pb.PublishRequest]) -> bytes:

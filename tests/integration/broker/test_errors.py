@@ -16,6 +16,7 @@ INVALID, EXHAUSTED = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_
 DOMAIN = "brokercluster.dev"
 MAX_BODY = 64 << 10
 MAX_BATCH = 10_000
+MAX_HEADERS = 8 << 10
 
 BAD_SUBJECTS = {
     "empty": "",
@@ -51,6 +52,10 @@ BAD_MESSAGES = {
     "longest": (message("s", b"", 2**31 - 1), "EXPIRATION_TOO_LONG", "expirationSeconds"),
     "body one over": (message("s", bytes(MAX_BODY + 1)), "BODY_TOO_LARGE", "body"),
     "body far over": (message("s", bytes(1 << 20)), "BODY_TOO_LARGE", "body"),
+    "key one over": (message("s", key=bytes(256)), "MESSAGE_KEY_TOO_LONG", "message_key"),
+    "key far over": (message("s", key=bytes(1 << 20)), "MESSAGE_KEY_TOO_LONG", "message_key"),
+    "headers one over": (message("s", headers={"é": bytes(MAX_HEADERS - 1)}), "HEADERS_TOO_LARGE", "headers"),
+    "many headers": (message("s", headers={str(n): b"" for n in range(5000)}), "HEADERS_TOO_LARGE", "headers"),
 }
 
 GARBAGE = {
@@ -120,6 +125,13 @@ async def test_a_body_at_the_limit(client: Wire, subject: str) -> None:
     assert await client.publish(subject, body) == 1
     assert (await client.fetch(subject, 1)).body == body
     assert list((await client.publish_batch([message(subject, body)] * 40)).ids) == list(range(2, 42))
+
+
+async def test_a_key_and_headers_at_the_limit(client: Wire, subject: str) -> None:
+    headers = {"é": bytes(MAX_HEADERS - 3), "x": b""}
+    full = message(subject, b"body", key=b"k" * 255, headers=headers)
+    assert list((await client.publish_batch([full, message(subject, headers=headers)])).ids) == [1, 2]
+    assert (await client.fetch(subject, 1)).headers == headers
 
 
 async def test_a_request_that_is_larger_than_any_message_may_be(client: Wire, subject: str) -> None:

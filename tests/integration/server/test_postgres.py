@@ -8,13 +8,17 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
 
+import asyncpg
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from broker.client import EARLIEST, Unavailable, connect
+from broker.engine.fetcher import MAX_KEYS
 from tests.support.broker import BrokerProcess
+from tests.support.brokers import eventually, metric
 from tests.support.postgres import PostgresServer, new_server, shared_server
+from tests.support.wire import message, wire
 
 HOUR = timedelta(hours=1)
 
@@ -58,6 +62,36 @@ async def test_messages_survive_the_broker() -> None:
             assert await broker.publish("orders", b"more") == 6
         assert "store=postgres" in process.log
         assert "local-only" not in process.log
+
+
+async def test_fetches_at_the_same_time_are_few_queries() -> None:
+    """Counted by the database itself, in its log."""
+    fetches = 2000
+    server = new_server(16, "log_statement=all")
+    dsn = server.new_database()
+    try:
+        # Without a cache each message comes from the database.
+        with BrokerProcess("--store=postgres", "--cache-bytes=0", environment={"BROKER_POSTGRES_DSN": dsn}) as process:
+            async with wire(process.address) as client:
+                for begin in range(0, fetches, 500):
+                    await client.publish_batch([message("a", b"%d" % (begin + number)) for number in range(500)])
+                # While the first query takes its time, the rest arrives.
+                other = await asyncpg.connect(dsn)
+                transaction = other.transaction()
+                await transaction.start()
+                await other.execute("LOCK TABLE broker.messages IN ACCESS EXCLUSIVE MODE")
+                calls = [asyncio.create_task(client.fetch("a", message_id)) for message_id in range(1, fetches + 1)]
+
+                async def all_have_arrived() -> bool:
+                    return await metric(process, "broker_cache_misses_total") == fetches
+
+                await eventually(all_have_arrived, "all fetches have arrived")
+                await transaction.rollback()
+                await other.close()
+                assert [got.body for got in await asyncio.gather(*calls)] == [b"%d" % n for n in range(fetches)]
+        assert 0 < server.log.read_text().count("SELECT asked.place") <= 1 + fetches // MAX_KEYS
+    finally:
+        server.remove()
 
 
 async def test_a_database_that_is_away_for_long_makes_the_broker_unready_until_it_is_back(

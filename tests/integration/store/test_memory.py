@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker.errors import StoreFull
-from broker.store import NEVER_STORED, MemoryStore, NewMessage
+from broker.store import NEVER_STORED, Appended, MemoryStore, NewMessage
 from broker.store.memory import MESSAGE_OVERHEAD, SUBJECT_OVERHEAD
 from tests.support.stores import FakeClock, append
 
@@ -95,3 +95,50 @@ async def test_the_stated_overheads_cover_what_python_really_takes(subjects: int
         tracemalloc.stop()
     counted = (await store.usage()).bytes
     assert 0.7 * counted < real <= counted
+
+
+@pytest.mark.parametrize("batch", [1, 100])
+@pytest.mark.parametrize("subjects", [1, 3000])
+async def test_the_stated_overheads_of_keys_and_headers_cover_what_python_really_takes(
+    subjects: int, batch: int, clock: FakeClock
+) -> None:
+    """At worst: each key is appended alone, with a time of its own. In batches they take half."""
+    store = MemoryStore(10**9, clock)
+    for number in range(subjects):
+        await append(store, {f"subject-{number}": [NewMessage(b"", NEVER_STORED)]}, 0)
+    known = (await store.usage()).bytes
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(0, 6000, batch):
+            messages = [
+                NewMessage(b"", EVER + n if n % 2 else NEVER_STORED, b"%030d" % n, b"%016d" % n)
+                for n in range(number, number + batch)
+            ]
+            await store.append({f"subject-{number % subjects}": messages}, 10**12 + number, EVER + number)
+        del messages
+        real = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    counted = (await store.usage()).bytes - known
+    assert (0.6 if batch == 1 else 0.3) * counted < real <= counted
+
+
+async def test_keys_meet_the_limit_and_make_room_when_their_time_has_come(store: MemoryStore, clock: FakeClock) -> None:
+    """They are let go by what is appended, whether or not anybody cleans."""
+
+    async def fill(name: str) -> int:
+        number = 0
+        while True:
+            message = NewMessage(b"", NEVER_STORED, key=b"%s %d" % (name.encode(), number))
+            if isinstance((await store.append({"a": [message]}, 0, clock.now + 1000))["a"], StoreFull):
+                return number
+            number += 1
+
+    first = await fill("first")
+    assert first > 1000
+    assert (await store.usage()).bytes <= LIMIT
+    duplicate = NewMessage(b"", NEVER_STORED, key=b"first 0")
+    assert await store.append({"a": [duplicate]}, 0, clock.now + 1000) == {"a": Appended(first, {0: 1})}
+    clock.advance(1000)
+    assert await fill("later") == pytest.approx(first, abs=2)

@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 
 import broker.store.postgres.connections as connections_module
+import broker.store.postgres.migrations as migrations_module
 from broker.errors import Refused, StoreFull, StoreUnavailable, Unavailable
-from broker.store import NEVER_STORED, NewMessage, PostgresStore
+from broker.store import NEVER_STORED, Appended, NewMessage, PostgresStore
 from broker.store.postgres.migrations import CLEANING_LOCK
 from tests.support.cutter import Cutter
 from tests.support.postgres import PostgresServer, free_port, new_server, shared_server
@@ -168,6 +169,141 @@ async def test_no_more_connections_than_the_pool_has(dsn: str, server: PostgresS
     await store.close()
 
 
+# --- keys ---
+
+
+def named(*keys: bytes) -> list[NewMessage]:
+    return [NewMessage(b"body of " + key, EVER, key=key) for key in keys]
+
+
+async def open_replicas(dsn: str, count: int) -> list[PostgresStore]:
+    replicas = [PostgresStore(dsn) for _ in range(count)]
+    for replica in replicas:
+        await replica.open()
+    return replicas
+
+
+async def test_a_key_that_replicas_append_at_the_same_time_is_taken_once(dsn: str, server: PostgresServer) -> None:
+    """Each of four replicas appends the same keys, in an order of its own, beside one that cleans."""
+    replicas = await open_replicas(dsn, 4)
+    subjects = ["a", "b", "c"]
+    ids: defaultdict[tuple[str, bytes], set[int]] = defaultdict(set)
+    new: list[tuple[str, int]] = []
+
+    async def publish(number: int, replica: PostgresStore) -> None:
+        for turn in range(40):
+            keys = [b"%d.%d" % (turn, each) for each in range(number, number + 3)]
+            keys = keys if number % 2 else keys[::-1]
+            batch = {name: named(*keys) for name in subjects[turn % 3 :]}
+            for name, result in (await replica.append(batch, 0, EVER)).items():
+                assert isinstance(result, Appended)
+                next_id = result.last_id
+                for place, key in enumerate(keys):
+                    taken = result.duplicates.get(place)
+                    if taken is None:
+                        taken = next_id = next_id + 1
+                        new.append((name, taken))
+                    ids[name, key].add(taken)
+
+    await asyncio.gather(*[publish(number, replica) for number, replica in enumerate(replicas)])
+    assert {len(taken) for taken in ids.values()} == {1}
+    assert len(set(new)) == len(new) == len(ids)
+    for name in subjects:
+        bodies = await all_of(replicas[0], name)
+        assert {body: {number} for number, body in enumerate(bodies, 1)} == {
+            b"body of " + key: taken for (subject, key), taken in ids.items() if subject == name
+        }
+    for replica in replicas:
+        await replica.close()
+    assert server.sql(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name_of(dsn)}'") == "0"
+
+
+async def test_keys_whose_time_comes_under_load_are_taken_again_and_cleaned_without_deadlocks(
+    dsn: str, server: PostgresServer, clock: FakeClock
+) -> None:
+    replicas = [PostgresStore(dsn, clock=clock) for _ in range(2)]
+    for replica in replicas:
+        await replica.open()
+    keys = [b"%d" % number for number in range(50)]
+    taken: defaultdict[bytes, dict[int, int]] = defaultdict(dict)
+    """For each key the ids it got, and when it was asked for."""
+    publishing = True
+
+    async def publish(replica: PostgresStore, order: list[bytes]) -> None:
+        for _ in range(40):
+            asked_at = clock.now
+            [result] = (await replica.append({"a": named(*order)}, 0, asked_at + 10)).values()
+            assert isinstance(result, Appended)
+            next_id = result.last_id
+            for place, key in enumerate(order):
+                if place not in result.duplicates:
+                    next_id += 1
+                    taken[key][next_id] = asked_at
+            clock.advance(3)
+
+    async def clean() -> None:
+        while publishing:
+            assert await replicas[0].expire(100) == 0
+
+    cleaning = asyncio.create_task(clean())
+    await asyncio.gather(publish(replicas[0], keys), publish(replicas[1], keys[::-1]))
+    publishing = False
+    await cleaning
+    assert all(len(ids) > 5 for ids in taken.values()), "keys were taken again"
+    assert await replicas[0].heads(["a"]) == {"a": sum(map(len, taken.values()))}
+    for replica in replicas:
+        await replica.close()
+    assert server.sql(f"SELECT deadlocks FROM pg_stat_database WHERE datname = '{name_of(dsn)}'") == "0"
+
+
+async def test_a_cut_while_duplicates_are_sifted_out_is_an_unknown_outcome(dsn: str, server: PostgresServer) -> None:
+    """The statement that finds a duplicate, the beginning, the lock, the keys, what is new, the commit."""
+    replies = 6
+    async with Cutter(server.port) as cutter:
+        store = PostgresStore(server.dsn(name_of(dsn), port=cutter.port))
+        await store.open()
+        assert await store.append({"a": named(b"k")}, 0, EVER) == {"a": Appended(0)}
+        for reply in range(1, replies + 1):
+            # On this connection everything is prepared now: each statement has one reply.
+            assert await store.append({"a": named(b"k", b"before %d" % reply)}, 0, EVER) == {
+                "a": Appended(2 * reply - 1, {0: 1})
+            }
+            cutter.cut_at_reply(reply)
+            batch = {"a": named(b"cut at %d" % reply, b"k")}
+            with pytest.raises(Unavailable) as unknown:
+                await store.append(batch, 0, EVER)
+            assert unknown.value.reason == "OUTCOME_UNKNOWN"
+            committed = reply == replies
+            assert await store.append(batch, 0, EVER) == {
+                "a": Appended(2 * reply + 1, {0: 2 * reply + 1, 1: 1}) if committed else Appended(2 * reply, {1: 1})
+            }
+        assert len(await all_of(store, "a")) == 2 * replies + 1
+        await store.close()
+
+
+async def test_the_database_has_an_identity(dsn: str, server: PostgresServer) -> None:
+    replicas = await open_replicas(dsn, 2)
+    elsewhere = await open_replicas(server.new_database(), 1)
+    assert replicas[0].identity == replicas[1].identity != elsewhere[0].identity
+    for store in replicas + elsewhere:
+        await store.close()
+
+
+async def test_a_database_of_the_first_release_is_brought_up_to_date(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as first_release:
+        first_release.setattr(migrations_module, "_MIGRATIONS", migrations_module._MIGRATIONS[:1])
+        connection = await asyncpg.connect(dsn)
+        await migrations_module._bring_up_to_date(connection, "here")
+        await connection.execute("INSERT INTO broker.subjects (name, last_id) VALUES ('a', 1)")
+        await connection.execute("INSERT INTO broker.messages VALUES (1, 1, 0, $1, 'old')", EVER)
+        await connection.close()
+    [store] = await open_replicas(dsn, 1)
+    assert await store.append({"a": named(b"k")}, 0, EVER) == {"a": Appended(1)}
+    assert await all_of(store, "a") == [b"old", b"body of k"]
+    assert [message and message.headers for message in await store.get([("a", 1)])] == [b""]
+    await store.close()
+
+
 # --- the database goes away and comes back ---
 
 
@@ -259,7 +395,7 @@ async def test_a_cut_between_commit_and_reply_is_an_unknown_outcome(dsn: str, se
         store = PostgresStore(server.dsn(name_of(dsn), port=cutter.port))
         await store.open()
         await append(store, {"a": one(b"1"), "b": one()}, 0)
-        cutter.cut_at_next_reply()
+        cutter.cut_at_reply()
         with pytest.raises(Unavailable) as unknown:
             await append(store, {"a": one(b"2"), "b": one()}, 0)
         assert unknown.value.reason == "OUTCOME_UNKNOWN"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import broker.store.sqlite.database as database_module
 import broker.store.sqlite.writer as writer_module
 from broker.errors import StoreFull, StoreUnavailable, Unavailable
 from broker.store import NEVER_STORED, NewMessage, SqliteStore
@@ -99,6 +100,28 @@ async def test_a_full_store_refuses_whole_batches_and_takes_messages_again_when_
     assert await append(store, {"a": [NewMessage(b"z" * 1000, later)] * 100}, clock.now) == {"a": appended * 10 + 1}
     assert await store.expire(10**6) == appended * 10
     assert len((await store.read("a", 0, 10**6, ROOM)).messages) == 100
+    await store.close()
+
+
+async def test_keys_make_room_when_their_time_has_come(path: Path, clock: FakeClock) -> None:
+    store = SqliteStore(path, clock, max_bytes=400_000)
+    await store.open()
+    appended = 0
+
+    async def fill() -> None:
+        nonlocal appended
+        while True:
+            keys = [b"%d.%d" % (appended, number) for number in range(10)]
+            await store.append({"a": [NewMessage(b"", NEVER_STORED, key=key) for key in keys]}, 0, clock.now + 1000)
+            appended += 1
+
+    with pytest.raises(StoreFull):
+        await fill()
+    first = appended
+    clock.advance(1000)
+    with pytest.raises(StoreFull):
+        await fill()
+    assert appended > 1.8 * first
     await store.close()
 
 
@@ -217,6 +240,23 @@ async def test_a_newer_schema_is_refused(store: SqliteStore, path: Path) -> None
     message = await refusal(path)
     assert "version 99" in message
     assert "newer release" in message
+
+
+async def test_a_file_of_the_first_release_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as first_release:
+        first_release.setattr(database_module, "_MIGRATIONS", database_module._MIGRATIONS[:1])
+        database_module.prepare(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO subjects (key, name, last_id) VALUES (1, 'a', 1)")
+        row = (1 << database_module.ID_BITS | 1, 0, EVER, b"old")
+        connection.execute("INSERT INTO messages (position, published_at, expires_at, body) VALUES (?, ?, ?, ?)", row)
+    connection.close()
+    store = SqliteStore(path)
+    await store.open()
+    assert await append(store, {"a": [NewMessage(b"new", EVER, b"headers", b"key")]}, 0) == {"a": 1}
+    messages = (await store.read("a", 0, 10, ROOM)).messages
+    assert [(message.body, message.headers) for message in messages] == [(b"old", b""), (b"new", b"headers")]
+    await store.close()
 
 
 async def test_another_programs_database_is_refused_and_not_changed(path: Path) -> None:
