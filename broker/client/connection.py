@@ -132,9 +132,9 @@ class Broker:
     async def __aexit__(self, *_: object) -> None:
         try:
             await self._publisher.close(self._timeout)
+        finally:
             for subscription in list(self._subscriptions):
                 await subscription.close()
-        finally:
             await self._resources.aclose()
 
     async def publish(

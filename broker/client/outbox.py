@@ -18,7 +18,12 @@ from broker.client.stream import FrameStream
 logger = logging.getLogger(__name__)
 
 LINGER = 0.005
-"""Seconds that messages wait at most for more of them, while a frame is in flight."""
+"""Seconds that messages wait at most for more of them, while a frame is in flight. Between 2 and 10 ms no difference
+can be measured: answers mostly come sooner."""
+
+STREAM_SECONDS = 300.0
+"""How long a stream is used; after that, when nothing is in flight, the next frame opens another. So publishers spread
+over load balancers and brokers that came meanwhile, and leave those that drain."""
 
 MAX_FRAMES = 8
 """Frames in flight; servers take 16."""
@@ -27,9 +32,10 @@ MAX_FRAMES = 8
 class Outbox:
     """Sends frames over one PublishStream, which it opens when it is needed.
 
-    A frame leaves at once when none is in flight. Meanwhile messages gather; they leave when a frame is answered, when
-    there are enough for a full one, or after `LINGER`. The first frame of a stream holds one message: a proxy that
-    limits rates sees no other, and its refusal is then the error of nobody else.
+    A frame leaves at once when none is in flight. Otherwise messages gather until the answers have come, until there
+    are enough for a full frame, or for `LINGER`: frames that leave at each answer would stay small. The first frame of
+    a stream holds one message: a proxy that limits rates sees no other, and its refusal is then the error of nobody
+    else.
 
     Args:
         channel: to the server.
@@ -47,6 +53,7 @@ class Outbox:
         self.answers = Answers(channel, composer, room, self.wake)
         self._backoff = Backoff(first=0.05, longest=1.0)
         self._stream: FrameStream | None = None
+        self._opened_at = 0.0
         self._opening = False
         """Whether the stream has not answered its first frame yet."""
         self._in_flight: deque[Frame] = deque()
@@ -59,7 +66,7 @@ class Outbox:
         """Until the next attempt to open a stream."""
         self._linger: asyncio.TimerHandle | None = None
         self._lingered = False
-        """Whether something has waited for `LINGER`."""
+        """Whether what waits has waited for `LINGER`."""
         self._stall: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -126,8 +133,11 @@ class Outbox:
 
     def _is_open(self) -> bool:
         """Whether there is a stream; begins one if it can."""
-        if self._stream is not None:
+        if self._stream is not None and (self._in_flight or self._loop.time() < self._opened_at + STREAM_SECONDS):
             return True
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
         if self._rest is not None or self._connecting is not None:
             return False
         if self._channel.wait_for_ready and not self._channel.connected:
@@ -136,6 +146,7 @@ class Outbox:
         # Never left to gRPC to send later: until there is a connection, messages wait here and may be dropped.
         call = self._channel.publish_stream(wait_for_ready=False)
         self._stream = FrameStream(call, self._answered, self._ended)
+        self._opened_at = self._loop.time()
         self._opening = True
         return True
 
@@ -146,13 +157,13 @@ class Outbox:
 
     async def _call(self, frame: Frame) -> None:
         """Send a frame in a call of its own."""
-        limit = max(0.0, frame.messages[0].deadline - self._loop.time())
+        message, patient = frame.messages[0], self._channel.wait_for_ready
+        left = max(0.0, message.deadline - self._loop.time())
         try:
-            answer = await self._channel.publish_batch(
-                frame.encode(), timeout=limit, wait_for_ready=self._channel.wait_for_ready
-            )
+            answer = await self._channel.publish_batch(frame.encode(), timeout=left, wait_for_ready=patient)
         except grpc.aio.AioRpcError as failure:
-            self.answers.failed(frame, self._channel.error(failure, limit, idempotent=False), rest=True)
+            error = self._channel.error(failure, message.timeout, idempotent=False)
+            self.answers.failed(frame, error, rest=True)
         else:
             self.answers.answered(frame, answer)
         finally:

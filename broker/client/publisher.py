@@ -81,6 +81,8 @@ class Publisher:
         """Wait no longer for the answer, and drop the message if it was not sent."""
         if message.answer.cancel():
             self._drop(message)
+        elif not message.answer.cancelled():
+            message.answer.exception()  # looked at, so that asyncio does not log it
 
     def _drop(self, message: Pending) -> None:
         if message.answer.cancelled() and not message.in_flight:

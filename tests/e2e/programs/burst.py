@@ -1,4 +1,6 @@
-"""Publish as fast as one client can, and count the answers by code.
+"""Publish, each message over a stream of its own, and count the answers by code.
+
+The client sends all messages of a connection over one stream, of which the proxy counts the first message only.
 
 python burst.py TARGET SUBJECT COUNT  →  {"OK": …, "RATE_LIMITED": …}
 """
@@ -14,8 +16,8 @@ from broker.client import BrokerError, connect
 async def burst(target: str, subject: str, count: int) -> Counter[str]:
     """How many calls ended how: OK, or the reason of the error with its status code."""
     answers: Counter[str] = Counter()
-    async with connect(target) as broker:
-        for _ in range(count):
+    for _ in range(count):
+        async with connect(target) as broker:
             try:
                 await broker.publish(subject, b"x")
                 answers["OK"] += 1

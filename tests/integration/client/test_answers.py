@@ -1,8 +1,10 @@
 """What the client makes of answers that a healthy broker hardly ever gives, from a server that follows a script."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+import contextlib
+import random
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,7 +12,8 @@ import grpc
 import pytest
 
 from broker.api import broker_pb2 as pb
-from broker.client import BrokerError, LimitReached, OutcomeUnknown, Unavailable, connect
+from broker.client import Broker, BrokerError, LimitReached, OutcomeUnknown, Unavailable, connect, outbox
+from broker.client.publisher import MAX_BYTES, MAX_MESSAGES
 
 UNAVAILABLE, RESOURCE_EXHAUSTED = 14, 8
 LONG = 60.0
@@ -31,6 +34,8 @@ class Scripted:
         self.answer: Callable[[pb.PublishBatchResponse], bytes] = lambda response: response.SerializeToString()
         self.ending: grpc.StatusCode | None = None
         """Ends the next frame's stream with this, instead of an answer."""
+        self.accepted: list[str] = []
+        """The bodies that were answered with an id, in order."""
         self._attempts: Counter[str] = Counter()
 
     @property
@@ -63,6 +68,7 @@ class Scripted:
                     silent = True
                 elif isinstance(said, int):
                     response.ids[index] = said
+                    self.accepted.append(body)
                 else:
                     code = RESOURCE_EXHAUSTED if said.endswith("_FULL") else UNAVAILABLE
                     response.errors.append(pb.PublishError(index=index, code=code, reason=said, message="scripted"))
@@ -189,6 +195,67 @@ async def test_an_error_that_no_attempt_can_cure_ends_what_is_in_flight(server: 
         with pytest.raises(BrokerError, match="as the script says"):
             await broker.publish("s", b"x")
         assert await broker.publish("s", b"y") == 1
+
+
+async def test_a_stream_is_not_used_for_ever(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with connect(server.address, timeout=LONG) as broker:
+        for _ in range(3):
+            await broker.publish("s", b"x")
+        assert server.streams == 1
+        monkeypatch.setattr(outbox, "STREAM_SECONDS", 0)
+        for _ in range(3):
+            await broker.publish("s", b"x")
+        assert server.streams == 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_happens_order_is_kept_and_nothing_is_left_behind(server: Scripted, seed: int) -> None:
+    """Random answers, losses, timeouts and cancellations: each call ends, in its subject's order; no room is lost."""
+    choose = random.Random(seed)
+    said = ["STORE_UNAVAILABLE", "OUTCOME_UNKNOWN", "PUBLISH_QUEUE_FULL", *range(1, 10)]
+    outcomes: dict[tuple[int, str], int | str | None] = {}
+    called: defaultdict[str, list[str]] = defaultdict(list)
+    succeeded: set[str] = set()
+
+    def script(body: str, attempt: int) -> int | str | None:
+        """The same for all messages of a subject in a frame: a broker commits them together."""
+        outcome = None if choose.random() < 0.001 else choose.choice(said)
+        return outcomes.setdefault((len(server.frames), body.partition("-")[0]), outcome)
+
+    async def publish(broker: Broker, subject: str, body: str) -> int:
+        called[subject].append(body)
+        key, timeout = choose.choice([None, body]), choose.choice([0.01, 0.2, 2])
+        return await broker.publish(subject, body.encode(), key=key, timeout=timeout)
+
+    async def publisher(broker: Broker, number: int) -> None:
+        await asyncio.sleep(choose.random() / 2)
+        subject = f"s{choose.randrange(9)}"
+        body = f"{subject}-{number}"
+        if choose.random() < 0.05:
+            server.ending = choose.choice([grpc.StatusCode.OK, grpc.StatusCode.INTERNAL])
+        call: Awaitable[int] = publish(broker, subject, body)
+        if choose.random() < 0.2:
+            call = asyncio.wait_for(call, choose.random() / 10)
+        with contextlib.suppress(BrokerError, TimeoutError):
+            assert await call in range(1, 10)
+            succeeded.add(body)
+
+    server.script = script
+    async with connect(server.address, timeout=0.5, idempotent=bool(seed % 2)) as broker:
+        await asyncio.gather(*(publisher(broker, number) for number in range(1000)))
+        assert succeeded
+        place = {body: position for position, body in reversed(list(enumerate(server.accepted)))}  # the first counts
+        for calls in called.values():
+            places = [place[body] for body in calls if body in succeeded]
+            assert places == sorted(places)
+        server.script = lambda body, attempt: 1
+        server.ending = None
+        assert [await broker.publish(f"s{number}", b"", timeout=LONG) for number in range(9)] == [1] * 9
+        inside = broker._publisher
+        assert list(inside._composer) == list(inside._outbox) == []
+        assert (inside._composer.ready, inside._composer._queues) == (0, {})
+        room = inside._room
+        assert (room._messages, room._bytes, room.waiting) == (MAX_MESSAGES, MAX_BYTES, 0)
 
 
 @pytest.mark.parametrize("broken", [b"\xff\xff", b""], ids=["no-protobuf", "too-few-ids"])

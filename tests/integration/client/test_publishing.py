@@ -68,6 +68,11 @@ class TestManyAtOnce:
             assert {(type(error), error.reason) for error in errors} == {(InvalidRequest, reason)}
             assert len({id(error) for error in errors}) == 300, "each call raises an error of its own"
 
+    async def test_what_is_no_message_ends_the_call(self, broker: Broker, subject: str) -> None:
+        with pytest.raises(TypeError):
+            await broker.publish_many([NewMessage(subject, b""), NewMessage(subject, "text")])  # type: ignore[arg-type]
+        assert await broker.publish(subject, b"") == 1, "those before it were not sent yet, and are dropped"
+
     async def test_a_large_message_fails_alone_and_keeps_its_place(self) -> None:
         async with BrokerProcess("--store=memory", "--max-body=2Mi") as server, connect(server.address) as broker:
             bodies = [b"small", bytes(2 << 20), b"small", bytes(20 << 20), b"small", bytes(600_000), b"small"]
