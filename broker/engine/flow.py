@@ -70,14 +70,18 @@ class Flow:
         self.expected = max(self.expected, last_id)
 
     def skip_to(self, message_id: int) -> list[Commit]:
-        """Go on behind this id: what lies before it was passed on otherwise, or is nowhere to be found.
+        """Go on behind this id: what lies before it and did not come is nowhere to be found.
 
         Returns:
             Commits to pass on, in order.
         """
+        ready: list[Commit] = []
+        while self.head is not None and self._early and self._early[0].first_id <= message_id:
+            self.head = max(self.head, self._early[0].first_id - 1)
+            ready += self._ready()
         self.head = max(self.head or 0, message_id)
         self.expected = max(self.expected, self.head)
-        return self._ready()
+        return ready + self._ready()
 
     def _keep(self, commit: Commit) -> None:
         insort(self._early, commit, key=_first_id_of)

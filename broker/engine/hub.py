@@ -118,15 +118,21 @@ class Hub:
     def fill(self, subject: str, messages: list[StoredMessage], until: int) -> None:
         """Close a gap up to an id with what the store has of it; what it has not was never stored, or has expired."""
         channel = self._channels[subject]
-        head = channel.flow.head or 0
+        flow, head = channel.flow, channel.flow.head or 0
         if until <= head:
             return
         missing = [message for message in messages if head < message.id <= until]
-        self._pass_on(channel, _runs(subject, missing))
+        ready: list[Commit] = []
+        for commit in _runs(subject, missing):
+            # What arrived while the store was read may lie between these, and follow them at once.
+            ready += flow.skip_to(commit.first_id - 1)
+            ready += flow.take(commit)
+        ready += flow.skip_to(until)
+        found = sum([min(commit.last_id, until) + 1 - commit.first_id for commit in ready if commit.first_id <= until])
         self._metrics.gaps_filled.inc()
         self._metrics.gap_messages.inc(len(missing))
-        self._metrics.missed.inc((until - head - len(missing)) * sum(map(len, channel.live.values())))
-        self._pass_on(channel, channel.flow.skip_to(until))
+        self._metrics.missed.inc((until - head - found) * sum(map(len, channel.live.values())))
+        self._pass_on(channel, ready)
         for subscription in list(channel.ahead):
             self.settle(subscription)
 

@@ -10,6 +10,7 @@ from broker.engine import gaps
 from broker.engine.commits import Commit
 from broker.engine.rules import Limits
 from broker.engine.subscription import EARLIEST, LATEST, Start
+from broker.store.contract import Page
 from tests.support import virtual_time
 from tests.support.engines import Bench, Threaded, encode, one_each
 from tests.support.stores import FakeClock
@@ -28,6 +29,12 @@ class Shared(Threaded):
 
     async def close(self) -> None:
         """The others may still use it."""
+
+    async def read(self, subject: str, after_id: int, max_messages: int, max_bytes: int) -> Page:
+        page = await super().read(subject, after_id, max_messages, max_bytes)
+        # The answer takes its time, in which more commits arrive.
+        await asyncio.sleep(0.004)
+        return page
 
 
 class Post:
