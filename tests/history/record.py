@@ -73,8 +73,8 @@ class Recorder:
         self._write(Subscribing(self.now(), number, subject, start, how))
         return number
 
-    def standing(self, subscription: int, position: int | None) -> None:
-        self._write(Standing(self.now(), subscription, position))
+    def standing(self, subscription: int, position: int | None, at: float) -> None:
+        self._write(Standing(at, subscription, position))
 
     def delivered(self, subscription: int, message_id: int, message: int) -> None:
         self._write(Delivered(self.now(), subscription, message_id, message))
