@@ -6,6 +6,7 @@
 
 import argparse
 import asyncio
+import logging
 import secrets
 import shutil
 import sys
@@ -32,6 +33,8 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--store", choices=["postgres", "sqlite"], default="postgres", help="(default postgres)")
     parser.add_argument("--replicas", type=int, default=3, help="brokers; SQLite has one (default 3)")
     parser.add_argument("--rate", type=float, default=300.0, help="messages a second, about (default 300)")
+    parser.add_argument("--without-peers", action="store_true", help="brokers that do not know each other")
+    parser.add_argument("--calm", action="store_true", help="break nothing")
     parser.add_argument("--keep", type=Path, help="a directory for all histories and logs, also of runs that are well")
     return parser.parse_args(arguments)
 
@@ -43,9 +46,9 @@ async def torture(chosen: argparse.Namespace, directory: Path) -> Report:
     number = int(first or 0)
     seconds = chosen.minutes * 60
     replicas = 1 if chosen.store == "sqlite" else chosen.replicas
-    async with Cluster(chosen.store, replicas, directory) as cluster:
+    async with Cluster(chosen.store, replicas, directory, peers=not chosen.without_peers) as cluster:
         while seconds > 0 and not report.violations:
-            task = Task(f"{name}:{number}", f"{name}-{number}", min(seconds, EACH), chosen.rate)
+            task = Task(f"{name}:{number}", f"{name}-{number}", min(seconds, EACH), chosen.rate, chosen.calm)
             print(f"--- seed {task.seed}: {task.seconds:.0f} s", flush=True)
             history = directory / f"history-{number}.jsonl"
             await run(cluster, task, history)
@@ -82,6 +85,8 @@ def main(arguments: list[str]) -> int:
     chosen = options(arguments[1:] if arguments[:1] == ["run"] else arguments)
     directory = chosen.keep or Path(tempfile.mkdtemp(prefix="history-"))
     directory.mkdir(parents=True, exist_ok=True)
+    # What clients say of lost connections is what is asked for here.
+    logging.basicConfig(filename=directory / "clients.log", level=logging.INFO)
     try:
         report = asyncio.run(torture(chosen, directory))
     except BaseException:

@@ -1,27 +1,48 @@
-"""How long publishing stood still, overall and while each kind of fault was there."""
+"""How long clients had to wait, overall and while each kind of fault was there."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.history.events import Acknowledged, Event, Fault, Healed, Publishing, Refused, Unknown
+from tests.history.events import (
+    SLOWLY,
+    Acknowledged,
+    Delivered,
+    Ended,
+    Event,
+    Fault,
+    Fetched,
+    Fetching,
+    Healed,
+    NotFound,
+    Publishing,
+    Refused,
+    Standing,
+    Subscribing,
+    Unknown,
+)
+
+ALONE = "no fault"
+SEVERAL = "several at once"
 
 
-@dataclass
-class Availability:
-    """Times in seconds.
+WAITS = ("stood still", "published", "delivered", "fetched")
+"""What is measured: how long no publish succeeded though at least one was waiting; how long a message took from its first
+attempt to its acknowledgement; from there to one who listened before that and makes no pauses; how long a fetch took."""
 
-    Attributes:
-        longest: in which no publish succeeded though at least one was waiting.
-        by_fault: the same for each kind of fault, of all spans in which it was there for a moment.
-        waited: the longest that a single publish took to succeed, from its first attempt, by kind of fault.
-        faults: how often each kind struck.
-    """
+_NOTICED = 0.01
+"""Seconds; shorter waits are not told apart."""
 
-    longest: float = 0.0
-    by_fault: dict[str, float] = field(default_factory=dict)
-    waited: dict[str, float] = field(default_factory=dict)
-    faults: Counter[str] = field(default_factory=Counter)
+Longest = dict[str, dict[str, float]]
+"""The longest wait of each of WAITS, in seconds, by kind of fault."""
+
+
+def merge(ours: Longest, theirs: Longest) -> None:
+    """Keep the longer of each."""
+    for kind, waits in theirs.items():
+        kept = ours.setdefault(kind, {})
+        for what, seconds in waits.items():
+            kept[what] = max(kept.get(what, 0.0), seconds)
 
 
 @dataclass
@@ -31,44 +52,85 @@ class _Struck:
     healed: float = float("inf")
 
 
+@dataclass
+class Availability:
+    """What a history shows of waiting.
+
+    Attributes:
+        longest: by kind of fault, of the waits during which no other fault was there for a moment; and of SEVERAL, ALONE.
+        faults: how often each kind struck.
+    """
+
+    longest: Longest = field(default_factory=dict)
+    faults: Counter[str] = field(default_factory=Counter)
+
+
 def measure(events: Iterable[Event]) -> Availability:
-    """Measure a history. A span or a wait counts for a fault when it began before the fault was healed, and ended
-    after it began; what comes after the last publish does not count."""
-    result = Availability()
-    waiting: dict[int, float] = {}
-    """Publishes under way, and since when their message was asked for."""
-    first_asked: dict[int, float] = {}
-    messages: dict[int, int] = {}
-    idle_since: float | None = None
-    faults: dict[int, _Struck] = {}
+    """Measure a history; what is still waiting at its end does not count."""
+    meter = _Meter()
     for event in events:
+        meter.take(event)
+    return meter.result
+
+
+class _Meter:
+    def __init__(self) -> None:
+        self.result = Availability()
+        self._struck: dict[int, _Struck] = {}
+        self._under_way: dict[int, int] = {}
+        """The message of each publish that waits for its answer."""
+        self._asked: dict[int, float] = {}
+        self._acknowledged: dict[int, float] = {}
+        self._idle_since: float | None = None
+        self._listening: dict[int, float] = {}
+        """Since when each subscription that makes no pauses stands."""
+        self._slow: set[int] = set()
+        self._fetching: dict[int, float] = {}
+
+    def take(self, event: Event) -> None:
         match event:
             case Publishing():
-                asked_at = first_asked.setdefault(event.message, event.at)
-                messages[event.op] = event.message
-                waiting[event.op] = asked_at
-                idle_since = event.at if idle_since is None else idle_since
+                self._asked.setdefault(event.message, event.at)
+                self._under_way[event.op] = event.message
+                self._idle_since = event.at if self._idle_since is None else self._idle_since
             case Acknowledged():
-                began = waiting.pop(event.op)
-                first_asked.pop(messages.pop(event.op), None)
-                if idle_since is not None:
-                    result.longest = max(result.longest, event.at - idle_since)
-                    _note(result.by_fault, faults, idle_since, event.at)
-                _note(result.waited, faults, began, event.at)
-                idle_since = event.at if waiting else None
+                self._published(event)
             case Refused() | Unknown():
                 # Not a success: whoever is waiting, or comes next, still waits for the first.
-                waiting.pop(event.op)
-                messages.pop(event.op)
+                self._under_way.pop(event.op)
+            case Subscribing() if event.how.startswith(SLOWLY):
+                self._slow.add(event.subscription)
+            case Standing() if event.subscription not in self._slow:
+                self._listening[event.subscription] = event.at
+            case Ended():
+                self._listening.pop(event.subscription, None)
+            case Delivered():
+                acknowledged_at = self._acknowledged.get(event.message)
+                since = self._listening.get(event.subscription)
+                if acknowledged_at is not None and since is not None and since < acknowledged_at:
+                    self._note(acknowledged_at, event.at, "delivered")
+            case Fetching():
+                self._fetching[event.fetch] = event.at
+            case Fetched() | NotFound():
+                self._note(self._fetching.pop(event.fetch), event.at, "fetched")
             case Fault():
-                faults[event.number] = _Struck(event.kind, event.at)
-                result.faults[event.kind] += 1
+                self._struck[event.number] = _Struck(event.kind, event.at)
+                self.result.faults[event.kind] += 1
             case Healed():
-                faults[event.number].healed = event.at
-    return result
+                self._struck[event.number].healed = event.at
 
+    def _published(self, event: Acknowledged) -> None:
+        message = self._under_way.pop(event.op)
+        if message not in self._acknowledged:
+            self._acknowledged[message] = event.at
+            self._note(self._asked[message], event.at, "published")
+        if self._idle_since is not None:
+            self._note(self._idle_since, event.at, "stood still")
+        self._idle_since = event.at if self._under_way else None
 
-def _note(longest: dict[str, float], faults: dict[int, _Struck], began: float, ended: float) -> None:
-    for fault in faults.values():
-        if began <= fault.healed and fault.began <= ended:
-            longest[fault.kind] = max(longest.get(fault.kind, 0.0), ended - began)
+    def _note(self, began: float, ended: float, what: str) -> None:
+        if ended - began < _NOTICED:
+            return
+        there = [one.kind for one in self._struck.values() if began <= one.healed and one.began <= ended]
+        kind = ALONE if not there else there[0] if len(there) == 1 else SEVERAL
+        merge(self.result.longest, {kind: {what: ended - began}})

@@ -77,4 +77,4 @@ def _count(story: Story, counts: Counter[str]) -> None:
         for subscription in subject.subscriptions:
             counts["deliveries"] += len(subscription.ids)
             counts["reconnects"] += len(subscription.resumed)
-            counts["fire-and-forget missed"] += streams.missed(subject, subscription)
+            counts["fire-and-forget missed live"] += streams.missed(subject, subscription)

@@ -35,10 +35,12 @@ class Cluster:
         store: "postgres" (any number of brokers), or "sqlite" (one).
         replicas: how many brokers run when all is whole.
         directory: for logs and files.
+        peers: whether the brokers know each other; otherwise what others commit reaches them through the store only.
     """
 
-    def __init__(self, store: str, replicas: int, directory: Path) -> None:
+    def __init__(self, store: str, replicas: int, directory: Path, *, peers: bool = True) -> None:
         self.store = store
+        self._peers = peers
         self.replicas = replicas
         self.spare = replicas if store == "postgres" else None
         """The broker that runs only while a replica is added."""
@@ -91,10 +93,10 @@ class Cluster:
         else:
             options.append(f"--sqlite-path={self.directory / 'broker.db'}")
         internal = [next(self._ports) for _ in slots]
-        for pair in permutations(slots, 2):
+        for pair in permutations(slots, 2) if self._peers else ():
             self.lines[pair] = await self._resources.enter_async_context(Cutter(internal[pair[1]]))
         for slot in slots:
-            peers = [f"127.0.0.1:{self.lines[slot, other].port}" for other in slots if other != slot]
+            peers = [f"127.0.0.1:{line.port}" for (follower, _), line in self.lines.items() if follower == slot]
             meet = [f"--peers={','.join(peers)}", f"--peer-listen=127.0.0.1:{internal[slot]}"] if peers else []
             broker = BrokerProcess(*options, *meet, environment=environment)
             broker.address, broker.http = (f"127.0.0.1:{next(self._ports)}" for _ in range(2))

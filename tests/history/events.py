@@ -13,6 +13,10 @@ NOT_OURS = 0
 """Stands for the message when a body is not exactly one that was published to this subject."""
 
 
+SLOWLY = "slowly"
+"""How a subscription begins to say how it listens, when it pauses after messages."""
+
+
 class Began(NamedTuple):
     """The run began; `wall` is the Unix time then."""
 

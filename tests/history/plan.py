@@ -14,6 +14,7 @@ class Shape(NamedTuple):
 
     brokers: int
     proxies: int
+    peers: bool
     database: bool
     spare: bool
     """Whether there is a broker to add and remove."""
@@ -21,7 +22,13 @@ class Shape(NamedTuple):
     @classmethod
     def of(cls, cluster: Cluster) -> "Shape":
         """Return the shape of a cluster."""
-        return cls(cluster.replicas, len(cluster.proxies), cluster.database is not None, cluster.spare is not None)
+        return cls(
+            cluster.replicas,
+            len(cluster.proxies),
+            bool(cluster.lines),
+            cluster.database is not None,
+            cluster.spare is not None,
+        )
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def _possible(kind: Kind, shape: Shape) -> bool:
         "broker": shape.brokers > 0,
         "proxy": shape.proxies > 0,
         "database": shape.database,
-        "peers": shape.brokers > 1,
+        "peers": shape.peers,
         "spare": shape.spare,
     }
     return there[kind.of]

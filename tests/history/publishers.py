@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -239,7 +239,7 @@ def _settle(drafts: list[Draft], response: pb.PublishBatchResponse) -> None:
             draft.acknowledged(message_id, index in response.duplicates)
 
 
-Publish = Callable[[Load, Doors, int, str, Sequence[str]], Awaitable[None]]
+Publish = Callable[[Load, Doors, int, str, Sequence[str]], Coroutine[Any, Any, None]]
 
 KINDS: list[tuple[Publish, bool]] = [
     (one_by_one, True),

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.history.availability import Availability
+from tests.history.availability import WAITS, Availability, Longest, merge
 from tests.history.checker import Verdict
 
 
@@ -14,11 +14,9 @@ class Report:
     histories: int = 0
     events: int = 0
     violations: int = 0
-    longest: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
-    by_fault: dict[str, float] = field(default_factory=dict)
-    waited: dict[str, float] = field(default_factory=dict)
+    longest: Longest = field(default_factory=dict)
 
     def add(self, verdict: Verdict, availability: Availability) -> None:
         """Add one history."""
@@ -27,21 +25,24 @@ class Report:
         self.violations += verdict.found.total()
         self.counts += verdict.counts
         self.faults += availability.faults
-        self.longest = max(self.longest, availability.longest)
-        for ours, theirs in ((self.by_fault, availability.by_fault), (self.waited, availability.waited)):
-            for kind, seconds in theirs.items():
-                ours[kind] = max(ours.get(kind, 0.0), seconds)
+        merge(self.longest, availability.longest)
+
+    @property
+    def unavailable(self) -> float:
+        """The longest time in which no publish succeeded though at least one was waiting, in seconds."""
+        return max((waits.get("stood still", 0.0) for waits in self.longest.values()), default=0.0)
 
     def __str__(self) -> str:
         checked = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
         lines = [
             f"histories checked: {self.histories} ({self.events:,} events: {checked})",
             f"faults injected: {self.faults.total()}",
-            f"{'':36} {'times':>5} {'none published':>15} {'one waited':>11}",
+            f"  {'longest wait in s, while there was':34} {'times':>6}" + "".join(f"{what:>13}" for what in WAITS),
         ]
-        for kind, times in sorted(self.faults.items()):
-            stood, waited = self.by_fault.get(kind, 0.0), self.waited.get(kind, 0.0)
-            lines.append(f"  {kind:34} {times:>5} {stood:>13.1f} s {waited:>9.1f} s")
-        lines.append(f"longest unavailability: {self.longest:.1f} s")
+        for kind in sorted({*self.faults, *self.longest}):
+            waits = self.longest.get(kind, {})
+            times = self.faults.get(kind, "")
+            lines.append(f"  {kind:34} {times:>6}" + "".join(f"{waits.get(what, 0.0):>13.2f}" for what in WAITS))
+        lines.append(f"longest unavailability: {self.unavailable:.1f} s")
         lines.append(f"violations: {self.violations}")
         return "\n".join(lines)

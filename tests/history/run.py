@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from broker.client import connect
 from tests.history.cluster import Cluster
@@ -38,12 +39,14 @@ class Task:
         name: of this history; no other on the same cluster has it, so its subjects are new.
         seconds: how long things break.
         rate: messages published a second, about.
+        calm: nothing breaks.
     """
 
     seed: str
     name: str
     seconds: float
     rate: float
+    calm: bool = False
 
 
 async def run(cluster: Cluster, task: Task, history: Path) -> None:
@@ -79,8 +82,11 @@ class _Run:
             ]
             busy = [*self._publishers(), *self._fetchers()]
             working = [group.create_task(one) for one in busy]
-            turns = plan(self._task.seed, Shape.of(self._cluster))
-            await Nemesis(self._cluster, self._record, turns).run(self._task.seconds)
+            if self._task.calm:
+                await asyncio.sleep(self._task.seconds)
+            else:
+                turns = plan(self._task.seed, Shape.of(self._cluster))
+                await Nemesis(self._cluster, self._record, turns).run(self._task.seconds)
             await self._cluster.until_whole()
             self._load.stop.set()
             await asyncio.wait(working)
@@ -91,7 +97,7 @@ class _Run:
             for one in listening:
                 one.cancel()
 
-    def _listeners(self) -> Sequence["asyncio._CoroutineLike[None]"]:
+    def _listeners(self) -> Sequence[Coroutine[Any, Any, None]]:
         """One through the client for each subject, and as many of all kinds."""
         kinds = [Listener] * SUBJECTS + [LISTENERS[number % len(LISTENERS)] for number in range(SUBJECTS)]
         starts = ["latest"] * SUBJECTS + ["earliest" if number % 4 == 0 else "latest" for number in range(SUBJECTS)]
@@ -100,7 +106,7 @@ class _Run:
             for number, (kind, start) in enumerate(zip(kinds, starts, strict=True))
         ]
 
-    def _publishers(self) -> Sequence["asyncio._CoroutineLike[None]"]:
+    def _publishers(self) -> Sequence[Coroutine[Any, Any, None]]:
         running = []
         for number, (kind, ordered) in enumerate(KINDS):
             name = f"{kind.__name__}-{number}"
@@ -109,7 +115,7 @@ class _Run:
             running.append(kind(self._load, self._doors, number, name, own if number % 3 else self._subjects))
         return running
 
-    def _fetchers(self) -> Sequence["asyncio._CoroutineLike[None]"]:
+    def _fetchers(self) -> Sequence[Coroutine[Any, Any, None]]:
         return [keep_fetching(self._load, self._doors, self._rng) for _ in range(_FETCHERS)]
 
     async def _all_stand(self) -> None:

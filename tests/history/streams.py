@@ -72,8 +72,8 @@ def complete(subject: Subject, subscription: Subscription, settled_at: float | N
 
 
 def missed(subject: Subject, subscription: Subscription) -> int:
-    """Return how many fire-and-forget messages the subscription went past."""
-    if not subscription.ids:
+    """Return how many fire-and-forget messages a subscription went past that listened live from its beginning."""
+    if not subscription.ids or subscription.asked.start != "latest":
         return 0
     got = set(subscription.ids)
     passing = range(required_from(subject, subscription) + 1, subscription.ids[-1])

@@ -13,7 +13,7 @@ from broker.api import broker_pb2 as pb
 from broker.client import EARLIEST, LATEST, BrokerError, Unavailable, after_id
 from tests.history.bodies import message_of
 from tests.history.doors import TIMEOUT, Door, Doors, failure
-from tests.history.events import NOT_OURS
+from tests.history.events import NOT_OURS, SLOWLY
 from tests.history.record import Recorder
 
 _SURE = 1.0
@@ -65,7 +65,8 @@ class Listener:
 
     async def listen(self, start: str) -> None:
         """Subscribe from "latest", "earliest" or "after N", and listen until cancelled or until it breaks for good."""
-        self._number = self._record.subscribing(self.subject, start, f"{self.how} through {self.door.name}")
+        slowly = f"{SLOWLY} " if self._slow else ""
+        self._number = self._record.subscribing(self.subject, start, f"{slowly}{self.how} through {self.door.name}")
         try:
             await self._listen(start)
         except BrokerError as error:
