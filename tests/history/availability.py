@@ -27,8 +27,8 @@ SEVERAL = "several at once"
 
 
 WAITS = ("stood still", "published", "delivered", "fetched")
-"""What is measured: how long no publish succeeded though at least one was waiting; how long a message took from its first
-attempt to its acknowledgement; from there to one who listened before that and makes no pauses; how long a fetch took."""
+"""What is measured: how long no publish succeeded though at least one was waiting; how long a message took from its
+first attempt to its acknowledgement, and from there to one who was listening and makes no pauses; and a fetch."""
 
 _NOTICED = 0.01
 """Seconds; shorter waits are not told apart."""
@@ -57,7 +57,7 @@ class Availability:
     """What a history shows of waiting.
 
     Attributes:
-        longest: by kind of fault, of the waits during which no other fault was there for a moment; and of SEVERAL, ALONE.
+        longest: for each kind of fault, the waits during which no other was there for a moment; for SEVERAL and ALONE.
         faults: how often each kind struck.
     """
 
