@@ -12,7 +12,7 @@ from typing import Self
 from tests.history.proxies import EnvoyProcess
 from tests.support.broker import BrokerProcess
 from tests.support.cutter import Cutter
-from tests.support.postgres import PostgresServer, new_server
+from tests.support.postgres import PostgresServer
 
 PROXIES = 2
 
@@ -87,8 +87,11 @@ class Cluster:
         environment, options = {}, [f"--store={self.store}", *_OPTIONS]
         slots = range(self.replicas + (self.spare is not None))
         if self.store == "postgres":
-            self.database = await asyncio.to_thread(new_server)
-            self._resources.callback(self._remove_database)
+            self.database = PostgresServer()
+            self.database.port = next(self._ports)
+            self._resources.callback(self.database.remove)
+            await asyncio.to_thread(self.database.create)
+            await asyncio.to_thread(self.database.start)
             environment["BROKER_POSTGRES_DSN"] = await asyncio.to_thread(self.database.new_database)
         else:
             options.append(f"--sqlite-path={self.directory / 'broker.db'}")
@@ -116,10 +119,6 @@ class Cluster:
             if broker.running:
                 await asyncio.to_thread(broker.kill)
         self.keep_logs()
-
-    def _remove_database(self) -> None:
-        if self.database is not None:
-            self.database.remove()
 
 
 def ports_below_ephemeral() -> Iterator[int]:
