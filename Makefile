@@ -15,7 +15,7 @@ DOCKER_BUILD_FLAGS ?=
 # More arguments for the program that a target runs: make up ARGS="--listen 127.0.0.1:6000", make test ARGS=tests/unit
 ARGS ?=
 
-.PHONY: help up test lint format proto e2e image bench k6 clean
+.PHONY: help up test history torture lint format proto e2e image bench k6 clean
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,11 +32,17 @@ up: $(UV) ## a broker behind Envoy on this machine, without Kubernetes
 test: $(UV) ## unit and integration tests, with coverage
 	$(RUN) pytest --cov --cov-report=term $(ARGS)
 
+history: $(UV) ## a minute of faults under load: what every client saw, held against every promise
+	$(RUN) pytest tests/history $(ARGS)
+
+torture: $(UV) ## the same for as long as asked: make torture ARGS="--minutes 30 --seed 7"
+	$(RUN) python -m tests.history $(ARGS)
+
 lint: $(UV) proto ## style, types, layers, and that generated code is up to date
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
-	$(RUN) mypy proxy/drain.py tests/e2e
+	$(RUN) mypy proxy/drain.py tests/e2e tests/history
 	$(RUN) lint-imports
 	git diff --exit-code -- broker/api
 	@new=$$(git ls-files --others --exclude-standard -- broker/api); \

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -114,12 +115,30 @@ class PostgresServer:
         """Let the whole server vanish, as a power cut would."""
         assert self._process is not None
         # Its children notice that it is gone and end by themselves, but not at once.
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in (self._process.pid, *map(int, children)):
+        for pid in self._processes():
             os.kill(pid, signal.SIGKILL)
         self._process.wait(60)
         self._process = None
         (self.data / "postmaster.pid").unlink()
+
+    def pause(self) -> None:
+        """Stop the whole server in its tracks (SIGSTOP), as a machine or a disk that hangs would."""
+        for pid in self._processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        for pid in reversed(self._processes()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def cut_connections(self) -> None:
+        """End every client's connection."""
+        self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
 
     def remove(self) -> None:
         """Stop it and delete its files."""
@@ -143,6 +162,12 @@ class PostgresServer:
     def dsn(self, name: str, password: str = _SERVER_PASSWORD, port: int | None = None) -> str:
         """Return the DSN of a role's database of the same name."""
         return f"postgresql://{name}:{password}@127.0.0.1:{port or self.port}/{name}"
+
+    def _processes(self) -> list[int]:
+        """Return the server's processes, the one that starts the others first."""
+        assert self._process is not None, "the server was not started"
+        pid = self._process.pid
+        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
 
     def _run(self, program: str, *arguments: str) -> str:
         result = self._try(program, *arguments)
