@@ -1,6 +1,7 @@
 """What is measured, as data."""
 
 import dataclasses
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,12 @@ from benchmarks.load.job import Job
 
 @dataclass(frozen=True)
 class Target:
-    """The least rate that is asked for: an absolute one, or a share of another case's median."""
+    """What is asked for: the least rate, an absolute one or a share of another case's median, and latencies."""
 
     least: float
     of: str | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Case:
     name: str
     title: str
     store: str
-    """echo, memory, sqlite or postgres."""
+    """echo, memory, sqlite, postgres, replicas (two brokers on one PostgreSQL) or database (no broker)."""
     load: dict[str, Any]
     """Fields of the Job."""
     target: Target | None = None
@@ -44,10 +47,13 @@ CASES = [
     Case("echo-alone", "bare grpc.aio echo, one at a time", "echo", {**ALONE, "checked": False}, unit="calls/s"),
     Case("publish-alone-memory", "Publish, memory, one at a time", "memory", ALONE),
     Case("publish-alone-sqlite", "Publish, SQLite, one at a time", "sqlite", ALONE),
-    Case("publish-alone-postgres", "Publish, PostgreSQL, one at a time", "postgres", ALONE),
+    Case("raw-alone", "PostgreSQL alone, one row at a time", "database", {"kind": "raw", "frame": 1}, unit="rows/s"),
+    Case("publish-alone-postgres", "Publish, PostgreSQL, one at a time", "postgres", ALONE, Target(0, p50_ms=1.3)),
     Case("stream-memory", "PublishStream, memory, frames of 100", "memory", STREAM, Target(100_000)),
     Case("stream-sqlite", "PublishStream, SQLite, frames of 100", "sqlite", STREAM, Target(40_000)),
+    Case("raw-postgres", "PostgreSQL alone, 1,600 rows at a time", "database", {**STREAM, "kind": "raw"}, unit="rows/s"),
     Case("stream-postgres", "PublishStream, PostgreSQL, frames of 100", "postgres", STREAM, Target(70_000)),
+    Case("stream-of-raw", "the same again", "postgres", STREAM, Target(0.6, of="raw-postgres")),
     Case("client-memory", "await publish(), 1,000 tasks, memory", "memory", CLIENT, Target(30_000)),
     Case("client-subjects", "the same on 100 subjects", "memory", {**CLIENT, "subjects": 100}, Target(30_000)),
     Case("client-postgres", "await publish(), 1,000 tasks, PostgreSQL", "postgres", CLIENT, Target(30_000)),
@@ -73,6 +79,33 @@ CASES = [
         "memory",
         {**FOLLOWERS, "frame": 10, "batched": False},
     ),
+    Case(
+        "replicas",
+        "1,000 messages/s to one replica, 20 subjects × 50 SubscribeBatch on another, 10 a frame",
+        "replicas",
+        {**FOLLOWERS, "connections": 20, "streams": 1000, "subjects": 20, "frame": 10},
+        Target(49_000, p50_ms=5, p99_ms=25),
+    ),
+    Case(
+        "replicas-single",
+        "the same, 1 a frame",
+        "replicas",
+        {**FOLLOWERS, "connections": 20, "streams": 1000, "subjects": 20, "frame": 1},
+    ),
+    Case(
+        "replicas-one-each",
+        "1,000 messages/s to one replica, 20 subjects × 1 SubscribeBatch on another, 1 a frame",
+        "replicas",
+        {**FOLLOWERS, "connections": 1, "streams": 20, "subjects": 20, "frame": 1},
+        Target(990, p50_ms=5, p99_ms=25),
+    ),
+    Case(
+        "replicas-publish",
+        "Publish, 2 replicas, each its own subject, 256 in flight",
+        "replicas",
+        BUSY,
+        Target(1.6, of="publish-postgres"),
+    ),
 ]
 
 REPLAYED_PER_SECOND = 100_000
@@ -81,9 +114,9 @@ REPLAYED_PER_SECOND = 100_000
 
 def measure(case: Case, seconds: float, data: str | None) -> dict[str, Any]:
     """Run a case once on a fresh server."""
-    with servers.echo() if case.store == "echo" else servers.broker(case.store, data) as server:
+    with _server(case, data) as server:
         idle = server.resident_bytes()
-        job = Job(target=server.target, server=server.pid, seconds=seconds, **case.load)
+        job = Job(target=server.target, other=server.other, server=server.pid, seconds=seconds, **case.load)
         if job.kind == "replay":
             job = dataclasses.replace(job, messages=int(REPLAYED_PER_SECOND * seconds) // job.frame * job.frame)
         seen = servers.load(job)
@@ -91,6 +124,18 @@ def measure(case: Case, seconds: float, data: str | None) -> dict[str, Any]:
         if refused:
             seen["problems"].append(f"the server counted refused calls: {refused}")
         return {**seen, "idle_bytes": idle, "loaded_bytes": server.resident_bytes()}
+
+
+def _server(case: Case, data: str | None) -> AbstractContextManager[servers.Server]:
+    match case.store:
+        case "echo":
+            return servers.echo()
+        case "replicas":
+            return servers.replicas()
+        case "database":
+            return servers.database()
+        case _:
+            return servers.broker(case.store, data)
 
 
 def refused_calls(metrics: str) -> str:

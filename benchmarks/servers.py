@@ -1,6 +1,7 @@
 """Servers under test, as child processes on a core of their own."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.load.job import Job
-from tests.support.postgres import shared_server
+from tests.support.postgres import free_port, shared_server
 
 READY = re.compile(r"ready .*?listen=(\S+)(?: http=(\S+))?")
 START_SECONDS = 20
@@ -42,6 +44,8 @@ class Server:
     pid: int
     target: str
     http: str | None
+    other: str = ""
+    """Where a second replica takes calls."""
 
     def resident_bytes(self) -> int:
         return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())[1]) << 10  # type: ignore[index]
@@ -55,11 +59,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(arguments: list[str], **environment: str) -> Iterator[Server]:
-    """Start `python ARGUMENTS` on core 0, wait until it says ready, stop it at the end."""
+def running(arguments: list[str], core: int = 0, **environment: str) -> Iterator[Server]:
+    """Start `python ARGUMENTS` on a core, wait until it says ready, stop it at the end."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [*pin(0), sys.executable, *arguments],
+            [*pin(core), sys.executable, *arguments],
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
@@ -108,6 +112,29 @@ def broker(store: str, data: str | None) -> Iterator[Server]:
             arguments += ["--memory-limit", "4Gi"]
         with running(arguments, **environment) as server:
             yield server
+
+
+@contextlib.contextmanager
+def replicas() -> Iterator[Server]:
+    """Two brokers that follow each other, on one PostgreSQL: one on core 0, the other on core 1, which the load shares."""
+    environment = {"BROKER_POSTGRES_DSN": shared_server().new_database()}
+    ports = [free_port(), free_port()]
+    arguments = ["-m", "broker", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "postgres"]
+    with contextlib.ExitStack() as stack:
+        both = []
+        for core, (own, other) in enumerate((ports, reversed(ports))):
+            peers = ["--peer-listen", f"127.0.0.1:{own}", "--peers", f"127.0.0.1:{other}"]
+            both.append(stack.enter_context(running([*arguments, *peers], core, **environment)))
+        for server in both:
+            while "broker_peers_connected 1.0" not in server.metrics():
+                time.sleep(0.05)
+        yield dataclasses.replace(both[0], other=both[1].target)
+
+
+@contextlib.contextmanager
+def database() -> Iterator[Server]:
+    """An empty database; the CPU of its server counts as that of others."""
+    yield Server(os.getpid(), shared_server().new_database(), None)
 
 
 def load(job: Job) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from benchmarks.load import client, publish, subscribe, unary
+from benchmarks.load import client, publish, raw, subscribe, unary
 from benchmarks.load.job import Job
 from benchmarks.load.meter import Result, percentile
 
@@ -16,6 +16,7 @@ KINDS: dict[str, Callable[[Job], Awaitable[Result]]] = {
     "unary": unary.run,
     "publish": publish.run,
     "client": client.run,
+    "raw": raw.run,
     "replay": subscribe.replay,
     "live": subscribe.live,
     "fan-out": subscribe.fan_out,

@@ -13,6 +13,7 @@ class Job:
     kind: str
     """A module of benchmarks.load with a `run`."""
     target: str
+    """HOST:PORT of the server; the DSN of a database where there is no server."""
     server: int
     """The server's process id: its CPU is read with the load's."""
     seconds: float = 4.0
@@ -38,6 +39,8 @@ class Job:
     """Whether the server gives dense ids (the echo does not)."""
     published: int = 0
     """Messages on the subject before this load."""
+    other: str = ""
+    """HOST:PORT of a second replica: what is published to, or called as well."""
 
     def __post_init__(self) -> None:
         self.shares: dict[str, float] = {}

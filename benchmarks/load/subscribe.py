@@ -62,8 +62,8 @@ class Subscriber:
                 waiter.set_exception(RuntimeError("the server ended a subscription" + " by a reset" * reset))
 
 
-def request(*, earliest: bool = False) -> bytes:
-    start = broker_pb2.SubscribeRequest(subject="bench")
+def request(subject: str = "bench", *, earliest: bool = False) -> bytes:
+    start = broker_pb2.SubscribeRequest(subject=subject)
     if earliest:
         start.earliest = True
     return grpc_message(start.SerializeToString())
@@ -116,27 +116,34 @@ async def live(job: Job) -> Result:
 
 
 async def fan_out(job: Job) -> Result:
-    """`streams` subscriptions on `connections` connections follow a subject that gets `rate` messages a second."""
+    """`streams` subscriptions on `connections` connections follow subjects that get `rate` messages a second in all.
+
+    With a second replica, that is where they are published.
+    """
+    names = [f"bench-{number}" for number in range(job.subjects)]
     connections = [await Connection.open(job.target, path(job)) for _ in range(job.connections)]
     subscribers = [
-        Subscriber(connections[index % len(connections)], request(), batched=job.batched, timed=True)
+        Subscriber(
+            connections[index % len(connections)], request(names[index % len(names)]), batched=job.batched, timed=True
+        )
         for index in range(job.streams)
     ]
     for connection in connections:
         connection.flush()
     await asyncio.wait_for(asyncio.gather(*(subscriber.stands for subscriber in subscribers)), 30)
-    sender = await Connection.open(job.target, "/broker.Broker/PublishStream")
+    sender = await Connection.open(job.other or job.target, "/broker.Broker/PublishStream")
     publisher = publish.Publisher(sender, b"", job.frame)
     publisher.closed_loop = False
     job.begin()
     began = time.perf_counter()
-    for index in range(int(job.rate * job.seconds) // job.frame):
+    for index in range(int(job.rate * job.seconds) // job.frame // len(names) * len(names)):
         await asyncio.sleep(began + index * job.frame / job.rate - time.perf_counter())
         body = SENT.pack(time.perf_counter()) + bytes(job.body - SENT.size)
-        one = broker_pb2.PublishRequest(subject="bench", body=body, expirationSeconds=3600)
+        one = broker_pb2.PublishRequest(subject=names[index % len(names)], body=body, expirationSeconds=3600)
         publisher.send(grpc_message(broker_pb2.PublishBatchRequest(messages=[one] * job.frame).SerializeToString()))
         sender.flush()
-    published = int(job.rate * job.seconds) // job.frame * job.frame
+    # The same number on each subject.
+    published = int(job.rate * job.seconds) // job.frame // len(names) * job.frame
     await _wait_for(subscribers, published)
     seconds = time.perf_counter() - began
     job.end()

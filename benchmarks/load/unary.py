@@ -12,9 +12,11 @@ from broker.api import broker_pb2
 class Caller:
     """Keeps some calls of one connection in flight."""
 
-    def __init__(self, connection: Connection, request: bytes) -> None:
+    def __init__(self, connection: Connection, subject: str, body: bytes) -> None:
+        self.subject = subject
         self._connection = connection
-        self._request = request
+        request = broker_pb2.PublishRequest(subject=subject, body=body, expirationSeconds=3600)
+        self._request = grpc_message(request.SerializeToString())
         self.running = True
         self.measuring = False
         self.pending = 0
@@ -66,11 +68,13 @@ class Call:
 
 
 async def run(job: Job) -> Result:
-    """Call `Publish`, with `connections` × `in_flight` calls at once."""
-    request = broker_pb2.PublishRequest(subject="bench", body=bytes(job.body), expirationSeconds=3600)
-    message = grpc_message(request.SerializeToString())
-    connections = [await Connection.open(job.target, "/broker.Broker/Publish") for _ in range(job.connections)]
-    callers = [Caller(connection, message) for connection in connections]
+    """Call `Publish`, with `connections` × `in_flight` calls at once; on each replica a subject of its own."""
+    targets = [job.target, job.other] if job.other else [job.target]
+    callers, connections = [], []
+    for number in range(job.connections):
+        target = targets[number % len(targets)]
+        connections.append(await Connection.open(target, "/broker.Broker/Publish"))
+        callers.append(Caller(connections[-1], f"bench-{target}", bytes(job.body)))
     for caller, connection in zip(callers, connections, strict=True):
         for _ in range(job.in_flight):
             caller.start()
@@ -91,9 +95,12 @@ async def run(job: Job) -> Result:
     result = Result(sum(caller.measured for caller in callers), seconds)
     result.latencies = [latency for caller in callers for latency in caller.latencies]
     done, refused = sum(caller.done for caller in callers), sum(caller.refused for caller in callers)
-    last_id = max(caller.last_id for caller in callers)
+    last_ids = {caller.subject: 0 for caller in callers}
+    for caller in callers:
+        last_ids[caller.subject] = max(last_ids[caller.subject], caller.last_id)
+    last_id = sum(last_ids.values())
     if refused:
         result.problems.append(f"{refused} of {done + refused} calls refused")
     if job.checked and last_id != done + job.published:
-        result.problems.append(f"{done} publishes acknowledged, the last id is {last_id}")
+        result.problems.append(f"{done} publishes acknowledged, the last ids are {last_id} in all")
     return result
