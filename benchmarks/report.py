@@ -118,7 +118,8 @@ def _row(line: Line, lines: Mapping[str, Line]) -> str:
 
 def idle(lines: Mapping[str, Line]) -> tuple[str, bool]:
     """Memory of brokers that have just become ready."""
-    sizes = [one["idle_bytes"] for line in lines.values() if line.case.store not in ("echo", "database") for one in line.rounds]
+    brokers = [line for line in lines.values() if line.case.store not in ("echo", "database")]
+    sizes = [one["idle_bytes"] for line in brokers for one in line.rounds]
     if not sizes:
         return "Idle memory of a broker: not measured.", True
     met = max(sizes) <= IDLE_LIMIT
