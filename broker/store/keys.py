@@ -1,16 +1,24 @@
 """The keys of messages in memory: found by subject and key, forgotten in the order of their times."""
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-KEY_OVERHEAD = 432
-"""Bytes counted for a key beside itself, at worst: its entry in the table, its number, and a run of its own."""
+KEY_OVERHEAD = 224
+"""Bytes counted for a key beside itself, at worst: its entry in the table, its number, its place in a run."""
+
+RUN_OVERHEAD = 208
+"""Bytes counted for keys that are remembered together."""
 
 _ID_BITS = 63
 _ID_MASK = (1 << _ID_BITS) - 1
 
 _Run = tuple[int, tuple[bytes, ...]]
 """The keys that were remembered together: until when, and their names in the table."""
+
+
+def size_of(sizes: Sequence[int]) -> int:
+    """Return the bytes counted for keys of these sizes that are remembered together; 0 for none."""
+    return RUN_OVERHEAD + KEY_OVERHEAD * len(sizes) + sum(sizes) if sizes else 0
 
 
 class Keys:
@@ -40,7 +48,7 @@ class Keys:
         while limit > 0 and self._runs and self._runs[0][0] <= now:
             until, names = heapq.heappop(self._runs)
             limit -= len(names)
-            freed += sum([KEY_OVERHEAD + len(name) - _PREFIX for name in names])
+            freed += size_of([len(name) - _PREFIX for name in names])
             for name in names:
                 # A key that came again after its time has a later one.
                 if self._known.get(name, 0) >> _ID_BITS == until:

@@ -23,7 +23,7 @@ from broker.store.contract import (
     StoredMessage,
     StoreUsage,
 )
-from broker.store.keys import KEY_OVERHEAD, Keys
+from broker.store.keys import Keys, size_of
 from broker.store.log import BODY, CHUNK, EXPIRES_AT, HEADERS, ID, MessageLog, Record
 
 MESSAGE_OVERHEAD = 368
@@ -215,4 +215,4 @@ def _room(messages: Sequence[NewMessage]) -> int:
     stored = [message for message in messages if message.expires_at != NEVER_STORED]
     room = sum([MESSAGE_OVERHEAD + len(message.body) for message in stored])
     room += sum([HEADERS_OVERHEAD + len(message.headers) for message in stored if message.headers])
-    return room + sum([KEY_OVERHEAD + len(message.key) for message in messages if message.key])
+    return room + size_of([len(message.key) for message in messages if message.key])

@@ -88,17 +88,22 @@ SELECT $1::bigint AS key, base FROM counted
 LOCK = "SELECT key, last_id FROM broker.subjects WHERE key = ANY ($1::bigint[]) ORDER BY key FOR UPDATE"
 
 SIFT = """
-WITH asked AS (
-    SELECT place, subject, name FROM unnest($1::integer[], $2::bigint[], $3::bytea[]) AS asked (place, subject, name)
-), due AS (
-    DELETE FROM broker.keys AS known USING asked
-    WHERE known.subject = asked.subject AND known.key = asked.name AND known.expires_at <= $4
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[]) AS asked (place, subject, name)
+), gone AS (
+    DELETE FROM broker.keys WHERE ctid = ANY (ARRAY(
+        SELECT due.ctid FROM asked CROSS JOIN LATERAL (
+            SELECT ctid FROM broker.keys WHERE subject = asked.subject AND key = asked.name AND expires_at <= $4 LIMIT 1
+        ) AS due
+    ))
 )
-SELECT asked.subject, asked.place, known.id FROM asked
-JOIN broker.keys AS known ON known.subject = asked.subject AND known.key = asked.name
-WHERE known.expires_at > $4
+SELECT asked.subject, asked.place, known.id FROM asked CROSS JOIN LATERAL (
+    SELECT id FROM broker.keys WHERE subject = asked.subject AND key = asked.name AND expires_at > $4 LIMIT 1
+) AS known
 """
 """Tells which keys are there, and deletes those whose time has come.
 
 It has to be a statement of its own after LOCK: a statement does not see what was committed while it waited for a row.
+LIMIT keeps the planner from reading the whole table when its statistics are old. No key is ever updated, so a row stays
+where it is until it is deleted.
 """

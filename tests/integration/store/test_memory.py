@@ -102,7 +102,7 @@ async def test_the_stated_overheads_cover_what_python_really_takes(subjects: int
 async def test_the_stated_overheads_of_keys_and_headers_cover_what_python_really_takes(
     subjects: int, batch: int, clock: FakeClock
 ) -> None:
-    """At worst: each key is appended alone, with a time of its own. In batches they take half."""
+    """At worst: each key is appended alone, with a time of its own."""
     store = MemoryStore(10**9, clock)
     for number in range(subjects):
         await append(store, {f"subject-{number}": [NewMessage(b"", NEVER_STORED)]}, 0)
@@ -121,7 +121,7 @@ async def test_the_stated_overheads_of_keys_and_headers_cover_what_python_really
     finally:
         tracemalloc.stop()
     counted = (await store.usage()).bytes - known
-    assert (0.6 if batch == 1 else 0.3) * counted < real <= counted
+    assert 0.5 * counted < real <= counted
 
 
 async def test_keys_meet_the_limit_and_make_room_when_their_time_has_come(store: MemoryStore, clock: FakeClock) -> None:

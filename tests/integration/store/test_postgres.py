@@ -1,8 +1,11 @@
 """What only a store in a database server can meet: other replicas, restarts, cut connections, refusals."""
 
 import asyncio
+import os
 import random
 import signal
+import subprocess
+import tempfile
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -508,7 +511,7 @@ async def test_a_database_that_turns_read_only_and_back(dsn: str, server: Postgr
     await store.close()
 
 
-async def test_a_full_disk(store: PostgresStore, dsn: str, server: PostgresServer) -> None:
+async def test_a_disk_that_the_server_says_is_full(store: PostgresStore, dsn: str, server: PostgresServer) -> None:
     await append(store, {"a": one()}, 0)
     # The server's own answer, without filling a disk.
     server.sql(
@@ -523,6 +526,64 @@ async def test_a_full_disk(store: PostgresStore, dsn: str, server: PostgresServe
         lambda: server.sql("DROP TRIGGER full_disk ON broker.messages", name_of(dsn)),
         StoreFull,
     )
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 24 MiB of its own, where the server's user may write."""
+    path = Path(tempfile.mkdtemp(prefix="small-disk-"))
+    options = "size=24m,mode=0777"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        path.rmdir()
+        pytest.skip(f"this user cannot mount a small file system: {mounted.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "--lazy", path], check=True)
+        path.rmdir()
+
+
+async def test_a_full_disk_takes_nothing_and_goes_on_when_there_is_room(
+    small_disk: Path, own_server: PostgresServer
+) -> None:
+    tables = small_disk / "tables"
+    tables.mkdir()
+    owner = own_server.data.stat()
+    os.chown(tables, owner.st_uid, owner.st_gid)
+    tables.chmod(0o700)
+    dsn = own_server.new_database()
+    own_server.sql(f"CREATE TABLESPACE small LOCATION '{tables}'")
+    own_server.sql(f"ALTER DATABASE {name_of(dsn)} SET TABLESPACE small")
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(8 << 20))
+    store = PostgresStore(dsn)
+    await store.open()
+    appended = 0
+
+    async def append_next() -> None:
+        nonlocal appended
+        messages = [NewMessage(b"%04d" % appended * 500, EVER, b"", b"%d.%d" % (appended, n)) for n in range(20)]
+        assert await store.append({"a": messages}, 0, EVER) == {"a": Appended(20 * appended)}
+        appended += 1
+
+    async def fill() -> None:
+        while True:
+            await append_next()
+
+    for _ in range(3):
+        with pytest.raises(StoreFull, match="enlarge it or let messages expire"):
+            await fill()
+        assert await store.heads(["a"]) == {"a": 20 * appended}
+    assert appended > 10
+    # Neither ids nor keys are taken by what was refused.
+    ballast.unlink()
+    for _ in range(20):
+        await append_next()
+    assert await all_of(store, "a") == [b"%04d" % number * 500 for number in range(appended) for _ in range(20)]
+    await store.close()
 
 
 async def test_a_statement_that_takes_too_long(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:

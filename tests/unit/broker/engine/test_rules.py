@@ -48,6 +48,18 @@ def test_bounds_of_body_and_expiration():
     assert reason(expiration=-1) == "EXPIRATION_NEGATIVE"
 
 
+def test_bounds_of_keys_and_headers():
+    rules = Rules(Limits(max_headers=10))
+    rules.check_key(bytes(255))
+    with pytest.raises(InvalidRequest, match="256 bytes: at most 255") as too_long:
+        rules.check_key(bytes(256))
+    assert too_long.value.reason == "MESSAGE_KEY_TOO_LONG"
+    rules.check_headers({"é": bytes(7), "x": b""})
+    with pytest.raises(InvalidRequest, match="11 bytes: this broker takes at most 10") as too_large:
+        rules.check_headers({"é": bytes(8), "x": b""})
+    assert too_large.value.reason == "HEADERS_TOO_LARGE"
+
+
 def test_bound_of_a_frame():
     rules = Rules(LIMITS)
     rules.check_batch(3)

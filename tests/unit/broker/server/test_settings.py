@@ -8,6 +8,8 @@ def test_defaults():
     assert settings.listen == "0.0.0.0:50051"
     assert settings.store == "sqlite"
     assert settings.limits.max_body == 1 << 20
+    assert settings.limits.max_headers == 8 << 10
+    assert settings.limits.deduplication_window == 120
     assert settings.door.max_request > 4 << 20
 
 
@@ -24,7 +26,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_defaults():
         ("listen", "50051"), ("listen", "host:70000"), ("http", ":80"), ("store", "redis"), ("max-body", "1MB"),
         ("max-body", "0"), ("max-body", "-1"), ("max-expiration", "1.5"), ("max-expiration", "3000000000"),
         ("max-queue-messages", "many"), ("drain-timeout", "-1"), ("drain-timeout", "nan"), ("log-level", "loud"),
-        ("postgres-pool", "1"),
+        ("postgres-pool", "1"), ("deduplication-window", "-1"), ("deduplication-window", "2m"), ("max-headers", "8KB"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_ends_with_one_line_that_names_it(flag, value, capsys):
