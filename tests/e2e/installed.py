@@ -189,14 +189,16 @@ class Running:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def expect(self, event: str) -> Any:
-        """The next line, which must be this event."""
+    def expect(self, event: str, *beside: str) -> Any:
+        """The next line, which must be this event; events `beside` it may come before."""
         assert self._process.stdout
-        line = self._process.stdout.readline()
-        assert line, f"{event} expected, but the program has ended"
-        found = json.loads(line)
-        assert found["event"] == event, f"{event} expected, got {found}"
-        return found
+        while True:
+            line = self._process.stdout.readline()
+            assert line, f"{event} expected, but the program has ended"
+            found = json.loads(line)
+            if found["event"] not in beside:
+                assert found["event"] == event, f"{event} expected, got {found}"
+                return found
 
     def stop(self) -> None:
         """Tell it to come to its end."""

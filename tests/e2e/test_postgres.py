@@ -68,7 +68,7 @@ def test_scaling_under_load_loses_nothing(orders: Cluster, client: Client) -> No
             orders.settle()
             assert len(orders.pods("broker")) == replicas
         load.stop()
-        account = load.expect("account")
+        account = load.expect("account", "resumed")
     nothing_is_missing(account)
     assert account["failed"] == 0
     assert len(before & set(names(orders, "broker"))) == 2, "scaling restarts nobody"
@@ -83,7 +83,7 @@ def test_a_rollout_of_the_brokers_under_load_loses_nothing_and_fails_no_publish(
         orders.settle()
         load.expect("resumed")
         load.stop()
-        account = load.expect("account")
+        account = load.expect("account", "resumed")
     nothing_is_missing(account)
     assert account["failed"] == 0
 
@@ -95,7 +95,7 @@ def test_nothing_acknowledged_is_lost_when_a_broker_is_killed_under_load(orders:
             orders.kubectl.delete("pod", pod, *NOW)
         orders.settle()
         load.stop()
-        account = load.expect("account")
+        account = load.expect("account", "resumed")
     nothing_is_missing(account)
 
 
@@ -108,7 +108,7 @@ def test_nothing_acknowledged_is_lost_when_the_database_restarts_under_load(
         postgres.restart()
         assert client.run("publish", orders.address, "after-restart", "1") == "OK"
         load.stop()
-        account = load.expect("account")
+        account = load.expect("account", "resumed")
     nothing_is_missing(account)
     orders.settle()
     assert names(orders, "broker") == before

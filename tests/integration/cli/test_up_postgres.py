@@ -44,10 +44,12 @@ def brokerctl(place: Path) -> Brokerctl:
 def up(brokerctl: Brokerctl) -> Iterator[Running]:
     """Run it, and end it in order: a database that still writes has no place in a directory that is deleted."""
     with brokerctl.start(*UP) as running:
-        yield running
-        if running.process.poll() is None:
+        try:
+            yield running
+        finally:
             running.interrupt()
-            assert running.wait() == 0
+            code = running.wait()
+        assert code == 0
 
 
 def publish(brokerctl: Brokerctl, running: Running) -> bytes:
@@ -61,12 +63,26 @@ def test_messages_survive_in_a_database_of_its_own(brokerctl: Brokerctl, place: 
             assert publish(brokerctl, running) == b"%d\n" % number
             assert f"messages are kept in PostgreSQL, in {place}/data/orders/postgres" in running.output()
             pids = children(running)
-            running.interrupt()
-            assert running.wait() == 0
-            assert running.stderr == b""
+        assert running.stderr == b""
         assert all(gone(pid) for pid in pids.values())
         output = running.output()
         assert output.index("stopped") < output.index("ENVOY_SIGTERM") < output.index("database system is shut down")
+
+
+def test_its_brokers_are_one(brokerctl: Brokerctl, place: Path) -> None:
+    (place / "cluster.yaml").write_text(f"{CLUSTER}  replicas: 3\n")
+    with up(brokerctl) as running:
+        address = ready(running)
+        assert all(f"/metrics (broker-{number})" in running.output() for number in range(3))
+        # Every command has a connection of its own, which Envoy leads to one of the brokers.
+        with brokerctl.start("sub", "s", "--server", address, "-s", "earliest") as one:
+            with brokerctl.start("sub", "s", "--server", address, "-s", "earliest") as another:
+                for number in range(6):
+                    done = brokerctl("pub", "s", f"message {number}", "-e", "1h", "--server", address)
+                    assert done.stdout == b"%d\n" % (number + 1)
+                everything = b"".join(b"message %d\n" % number for number in range(6))
+                for subscriber in (one, another):
+                    subscriber.wait_for(lambda got=subscriber: got.stdout == everything)  # type: ignore[misc]
 
 
 def test_what_a_killed_one_leaves_behind_does_not_stop_the_next(brokerctl: Brokerctl) -> None:
