@@ -116,7 +116,7 @@ def broker(store: str, data: str | None) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def replicas() -> Iterator[Server]:
-    """Two brokers that follow each other, on one PostgreSQL: one on core 0, the other on core 1, which the load shares."""
+    """Two brokers on one PostgreSQL that follow each other, on a core each; the load shares the second one."""
     environment = {"BROKER_POSTGRES_DSN": shared_server().new_database()}
     ports = [free_port(), free_port()]
     arguments = ["-m", "broker", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "postgres"]
