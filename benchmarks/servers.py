@@ -12,9 +12,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from benchmarks.load.job import Job
@@ -24,6 +25,7 @@ READY = re.compile(r"ready .*?listen=(\S+)(?: http=(\S+))?")
 START_SECONDS = 20
 JOB_SECONDS = 300
 MEBI = 1 << 20
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class BenchError(Exception):
@@ -59,7 +61,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(arguments: list[str], core: int = 0, **environment: str) -> Iterator[Server]:
+def running(arguments: list[str], environment: Mapping[str, str] = NOTHING, core: int = 0) -> Iterator[Server]:
     """Start `python ARGUMENTS` on a core, wait until it says ready, stop it at the end."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
@@ -110,7 +112,7 @@ def broker(store: str, data: str | None) -> Iterator[Server]:
             arguments += ["--sqlite-path", f"{directory}/broker.db"]
         else:
             arguments += ["--memory-limit", "4Gi"]
-        with running(arguments, **environment) as server:
+        with running(arguments, environment) as server:
             yield server
 
 
@@ -124,7 +126,7 @@ def replicas() -> Iterator[Server]:
         both = []
         for core, (own, other) in enumerate((ports, reversed(ports))):
             peers = ["--peer-listen", f"127.0.0.1:{own}", "--peers", f"127.0.0.1:{other}"]
-            both.append(stack.enter_context(running([*arguments, *peers], core, **environment)))
+            both.append(stack.enter_context(running([*arguments, *peers], environment, core)))
         for server in both:
             while "broker_peers_connected 1.0" not in server.metrics():
                 time.sleep(0.05)

@@ -56,6 +56,7 @@ class Janitor:
             deleted = await self._store.expire(STEP)
         self._metrics.expired.inc(deleted)
         usage = await self._store.usage()
+        self._metrics.keys_forgotten.value = usage.keys_forgotten
         self._metrics.store_bytes.set(usage.bytes)
         self._metrics.store_limit_bytes.set(usage.limit or 0)
         return deleted

@@ -74,6 +74,8 @@ class StoreUsage(NamedTuple):
     """What counts against the limit: messages, keys and overheads (memory), pages in use (sqlite), files (postgres)."""
     limit: int | None
     """The bound of `bytes`, where there is one."""
+    keys_forgotten: int = 0
+    """Keys that were forgotten before their time, to make room, since the store was opened (memory)."""
 
 
 Batch = Mapping[str, Sequence[NewMessage]]

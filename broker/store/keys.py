@@ -1,7 +1,7 @@
 """The keys of messages in memory: found by subject and key, forgotten in the order of their times."""
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 KEY_OVERHEAD = 224
 """Bytes counted for a key beside itself, at worst: its entry in the table, its number, its place in a run."""
@@ -28,6 +28,8 @@ class Keys:
     """
 
     def __init__(self) -> None:
+        self.bytes = 0
+        """What all of them are counted with."""
         self._known: dict[bytes, int] = {}
         self._runs: list[_Run] = []
 
@@ -41,22 +43,31 @@ class Keys:
         new = {_name(subject, key): until << _ID_BITS | message_id for key, message_id in ids}
         self._known.update(new)
         heapq.heappush(self._runs, (until, tuple(new)))
+        self.bytes += _size_of_names(new)
 
     def forget_due(self, now: int, limit: int) -> int:
         """Forget keys that are due, about `limit` of them, and return how many bytes they were counted with."""
-        freed = 0
+        before = self.bytes
         while limit > 0 and self._runs and self._runs[0][0] <= now:
-            until, names = heapq.heappop(self._runs)
-            limit -= len(names)
-            freed += size_of([len(name) - _PREFIX for name in names])
-            for name in names:
-                # A key that came again after its time has a later one.
-                if self._known.get(name, 0) >> _ID_BITS == until:
-                    del self._known[name]
-        return freed
+            limit -= self.forget_next()
+        return before - self.bytes
+
+    def forget_next(self) -> int:
+        """Forget those that are due first, due or not, and return how many; there are some."""
+        until, names = heapq.heappop(self._runs)
+        self.bytes -= _size_of_names(names)
+        for name in names:
+            # A key that came again after its time has a later one.
+            if self._known.get(name, 0) >> _ID_BITS == until:
+                del self._known[name]
+        return len(names)
 
 
 _PREFIX = 8
+
+
+def _size_of_names(names: Collection[bytes]) -> int:
+    return size_of([len(name) - _PREFIX for name in names])
 
 
 def _name(subject: int, key: bytes) -> bytes:

@@ -37,6 +37,9 @@ SUBJECT_OVERHEAD = 512
 
 _expires_at_of = itemgetter(EXPIRES_AT)
 
+KEYS_SHARE = 0.25
+"""Of the limit, what keys may take. They come with every message of the client, and most are never asked for."""
+
 DEFAULT_LIMIT = 256 * 1024 * 1024
 
 
@@ -68,6 +71,7 @@ class MemoryStore:
         self._used = 0
         self._subjects: dict[str, _Subject] = {}
         self._keys = Keys()
+        self._keys_forgotten = 0
         self._runs: list[_Run] = []
         self._uncounted = 0
         """Messages that expired to make room, which `expire` has not reported yet."""
@@ -116,6 +120,7 @@ class MemoryStore:
             self._keys.add(subject.number, keys, keys_until)
             # So that those that are due never pile up: twice as many may go as come.
             self._forget_keys(2 * len(keys))
+            self._bound_keys()
         return Appended(before, duplicates)
 
     def _duplicates(self, subject: _Subject, messages: Sequence[NewMessage]) -> Mapping[int, int]:
@@ -173,7 +178,7 @@ class MemoryStore:
 
     async def usage(self) -> StoreUsage:
         """Return the bytes counted against the limit."""
-        return StoreUsage(self._used, self._limit)
+        return StoreUsage(self._used, self._limit, self._keys_forgotten)
 
     def _readable(self, records: Iterator[Record]) -> Iterator[Record]:
         now = self._clock()
@@ -208,6 +213,13 @@ class MemoryStore:
         freed = self._keys.forget_due(self._clock(), limit)
         self._used -= freed
         return freed
+
+    def _bound_keys(self) -> None:
+        """Let keys take no more than their share: publishing goes on, and the oldest are forgotten too soon."""
+        before = self._keys.bytes
+        while self._keys.bytes > self._limit * KEYS_SHARE:
+            self._keys_forgotten += self._keys.forget_next()
+        self._used -= before - self._keys.bytes
 
 
 def _room(messages: Sequence[NewMessage]) -> int:

@@ -82,6 +82,9 @@ class Metrics:
         self.store_errors = counters(
             "store_errors", "Operations of the store that failed, by reason.", "operation", "reason"
         )
+        self.keys_forgotten = counter(
+            "keys_forgotten", "Message keys that were forgotten before their time because memory is limited."
+        )
         self.store_bytes = gauge("store_bytes", "Bytes the store holds.")
         self.store_limit_bytes = gauge("store_limit_bytes", "The bound of broker_store_bytes; 0 where there is none.")
 

@@ -124,21 +124,25 @@ async def test_the_stated_overheads_of_keys_and_headers_cover_what_python_really
     assert 0.5 * counted < real <= counted
 
 
-async def test_keys_meet_the_limit_and_make_room_when_their_time_has_come(store: MemoryStore, clock: FakeClock) -> None:
-    """They are let go by what is appended, whether or not anybody cleans."""
+async def test_keys_take_their_share_and_the_oldest_are_forgotten_for_the_newest(
+    store: MemoryStore, clock: FakeClock
+) -> None:
+    """They come with every message of the client: publishing goes on, whatever time they have left."""
 
-    async def fill(name: str) -> int:
-        number = 0
-        while True:
-            message = NewMessage(b"", NEVER_STORED, key=b"%s %d" % (name.encode(), number))
-            if isinstance((await store.append({"a": [message]}, 0, clock.now + 1000))["a"], StoreFull):
-                return number
-            number += 1
+    def named(number: int) -> dict[str, list[NewMessage]]:
+        return {"a": [NewMessage(b"", NEVER_STORED, key=b"key %d" % number)]}
 
-    first = await fill("first")
-    assert first > 1000
-    assert (await store.usage()).bytes <= LIMIT
-    duplicate = NewMessage(b"", NEVER_STORED, key=b"first 0")
-    assert await store.append({"a": [duplicate]}, 0, clock.now + 1000) == {"a": Appended(first, {0: 1})}
+    count = 0
+    while not (usage := await store.usage()).keys_forgotten:
+        assert await store.append(named(count), 0, clock.now + 1000) == {"a": Appended(count)}
+        assert usage.bytes <= LIMIT * 0.3
+        count += 1
+    kept = count - usage.keys_forgotten
+    assert kept > 500
+    newest = await store.append(named(count - 1), 0, clock.now + 1000)
+    assert newest == {"a": Appended(count, {0: count})}
+    assert await store.append(named(0), 0, clock.now + 1000) == {"a": Appended(count)}
+    # In due time they all go, and nothing of them is left.
     clock.advance(1000)
-    assert await fill("later") == pytest.approx(first, abs=2)
+    await store.expire(10_000)
+    assert (await store.usage()).bytes < 2000
