@@ -46,9 +46,13 @@ MESSAGES = Row(
     (
         Panel(
             "Messages in",
-            "Committed messages: stored ones can be fetched and replayed, transient ones are only delivered live.",
+            "Committed messages: stored ones can be fetched and replayed, transient ones are only delivered live. "
+            "Duplicates had been published before, with the same key: nothing was committed.",
             "mps",
-            (Query(rate("broker_messages_published_total", by="kind"), "{{kind}}"),),
+            (
+                Query(rate("broker_messages_published_total", by="kind"), "{{kind}}"),
+                Query(rate("broker_messages_duplicate_total"), "duplicate"),
+            ),
             stacked=True,
         ),
         Panel(
@@ -170,6 +174,44 @@ STORE = Row(
             "Recent messages that are kept for fetches and for subscribers that catch up, by broker.",
             "bytes",
             (Query(gauge("sum by (pod)", "broker_cache_bytes"), "{{pod}}"),),
+        ),
+    ),
+)
+
+REPLICAS = Row(
+    "Replicas on one database",
+    (
+        Panel(
+            "Brokers that do not hear each other",
+            "Other brokers that a broker knows and is not connected with, by pod. Their messages are read from the "
+            "database, which is slower, and fire-and-forget messages of theirs do not arrive: look at the network "
+            "policies and at the log.",
+            "short",
+            (
+                Query(
+                    f"{gauge('sum by (pod)', 'broker_peers')} - {gauge('sum by (pod)', 'broker_peers_connected')}",
+                    "{{pod}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Commits between brokers",
+            "Sent to and received from other brokers. Dropped: the other one took them too slowly and reads them "
+            "from the database.",
+            "ops",
+            (Query(rate("broker_peer_commits_total", by="event"), "{{event}}", sparse=True),),
+        ),
+        Panel(
+            "Messages read to close gaps",
+            "Messages of other brokers that did not arrive in time and were read from the database, by pod.",
+            "mps",
+            (Query(rate("broker_gap_messages_total", by="pod"), "{{pod}}"),),
+        ),
+        Panel(
+            "Delivery lag",
+            "For how long messages that are known to be committed have been missing, by pod.",
+            "s",
+            (Query(gauge("max by (pod)", "broker_delivery_lag_seconds"), "{{pod}}"),),
         ),
     ),
 )
