@@ -201,8 +201,11 @@ async def _stream(load: Load, door: Door, name: str, subjects: Sequence[str]) ->
     room = asyncio.Semaphore(_FRAMES_AHEAD)
 
     async def receive() -> None:
-        while (data := await call.read()) is not grpc.aio.EOF:
-            _settle(sent.popleft(), pb.PublishBatchResponse.FromString(data))
+        try:
+            while (data := await call.read()) is not grpc.aio.EOF:
+                _settle(sent.popleft(), pb.PublishBatchResponse.FromString(data))
+                room.release()
+        finally:
             room.release()
 
     receiving = asyncio.create_task(receive())
@@ -210,6 +213,8 @@ async def _stream(load: Load, door: Door, name: str, subjects: Sequence[str]) ->
         async for _ in load.moments(10):
             async with asyncio.timeout(TIMEOUT):
                 await room.acquire()
+            if receiving.done():
+                break
             drafts = [Draft(load, name, load.rng.choice(subjects)) for _ in range(load.rng.randint(1, 19))]
             for draft in drafts:
                 draft.begin()
