@@ -10,7 +10,8 @@
     └── DeadlineExceeded       no answer within the timeout; what became of the request is unknown
 
 Reasons are those of proto/broker/broker.proto, and where a status carries none (it came from a proxy or from gRPC
-itself): NOT_CONNECTED, RATE_LIMITED, MESSAGE_TOO_LARGE, or the name of the status code.
+itself): NOT_CONNECTED, RATE_LIMITED, MESSAGE_TOO_LARGE, or the name of the status code. The client's own are NO_ANSWER,
+STREAM_ENDED, ANSWER_MALFORMED (it gave up waiting for an answer, or got none), and CLOSED (the broker was left first).
 """
 
 from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ from broker.client.answers import Answers
 from broker.client.backoff import Backoff
 from broker.client.calls import Channel
 from broker.client.composer import FRAME_BYTES, Composer, Frame
-from broker.client.errors import BrokerError, OutcomeUnknown, RateLimited, from_rpc
+from broker.client.errors import BrokerError, OutcomeUnknown, RateLimited, Unavailable, from_rpc
 from broker.client.room import Room
 from broker.client.stream import FrameStream
 
@@ -206,9 +206,10 @@ class Outbox:
             again += self.answers.failed(frame, error, rest=False)
         if opening and frames and isinstance(error, RateLimited):
             self.answers.refuse_waiting(frames[0].subjects[0], error)
-        if again:
+        if again or (self._channel.wait_for_ready and isinstance(error, Unavailable)):
+            # Also when nothing is to be sent again: the channel may not have noticed yet that its connection is gone.
             pause = self._backoff.next()
-            logger.info("%s; %d messages are sent again in %.2f s", error, again, pause)
+            logger.info("%s; %d messages will be sent again, in %.2f s", error, again, pause)
             self._rest = self._loop.call_later(pause, self._rested)
         self._send_due()
 

@@ -171,7 +171,7 @@ class TestTime:
         caplog.set_level(logging.INFO, "broker.client")
 
         async def sent_again() -> bool:
-            return "sent again" in caplog.text
+            return "be sent again" in caplog.text
 
         async with connect(own.address, timeout=1) as broker:
             await broker.publish("s", b"")
