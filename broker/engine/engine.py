@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from broker.engine.catchup import CatchUp
 from broker.engine.commits import Commit, RecentCommits
+from broker.engine.fetched import FetchedMessages
 from broker.engine.fetcher import Fetcher, Found, Lookup
 from broker.engine.gaps import Gaps
 from broker.engine.heads import Heads
@@ -20,6 +21,9 @@ from broker.errors import LimitReached, Refused
 from broker.store.clock import Clock, wall_clock
 from broker.store.contract import Store
 from broker.telemetry.metrics import Metrics
+
+FETCHED_SHARE = 0.25
+"""Of the cache, what messages may take that were looked up in the store; the rest is for recent commits."""
 
 
 class Engine:
@@ -47,21 +51,22 @@ class Engine:
         self._outlet = outlet
         self._subscriptions: dict[int, Subscription] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        recent = RecentCommits(limits.cache_bytes)
+        fetched = FetchedMessages(int(limits.cache_bytes * FETCHED_SHARE))
+        recent = RecentCommits(limits.cache_bytes - int(limits.cache_bytes * FETCHED_SHARE))
         heads = Heads(store, metrics)
         self._peers = peers = peers or Alone(connected=not store.shared)
         self._hub = hub = Hub(outlet, encode, recent, metrics)
         self._gaps = Gaps(store, hub, heads, peers, metrics) if store.shared else None
         self._writer = Writer(store, limits, metrics, clock, self._committed)
         self._catchup = CatchUp(store, hub, heads, peers, outlet, encode, metrics, clock, self._end)
-        self._fetcher = Fetcher(store, recent, encode, limits, metrics, clock, found)
+        self._fetcher = Fetcher(store, recent, fetched, encode, limits, metrics, clock, found)
         hub.fell_behind, hub.left = self._catch_up, peers.unfollow
         if self._gaps is not None:
             hub.gap = self._gaps.notice
         self.janitor = Janitor(store, metrics)
         metrics.sampled(metrics.subscriptions, lambda: len(self._subscriptions))
         metrics.sampled(metrics.lagging, self._lagging)
-        metrics.sampled(metrics.cache_bytes, lambda: recent.bytes)
+        metrics.sampled(metrics.cache_bytes, lambda: recent.bytes + fetched.bytes)
 
     def start(self) -> None:
         """Start the engine's tasks on the running loop."""

@@ -1,4 +1,4 @@
-"""Fetch: what is recent is answered from memory at once; the rest is looked up together, one query at a time."""
+"""Fetch: what is in memory is answered at once; the rest is looked up together, one query at a time."""
 
 import asyncio
 import logging
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from broker.engine.commits import RecentCommits
+from broker.engine.fetched import FetchedMessages
 from broker.engine.outlet import Encoder
 from broker.engine.rules import Limits, message_not_found
 from broker.errors import LimitReached, Refused, Unavailable
@@ -39,6 +40,7 @@ class Fetcher:
         self,
         store: Store,
         recent: RecentCommits,
+        fetched: FetchedMessages,
         encode: Encoder,
         limits: Limits,
         metrics: Metrics,
@@ -47,6 +49,7 @@ class Fetcher:
     ) -> None:
         self._store = store
         self._recent = recent
+        self._fetched = fetched
         self._encode = encode
         self._limit = limits.max_lookups
         self._metrics = metrics
@@ -68,6 +71,8 @@ class Fetcher:
                     answers.append((lookup.token, commit.encoded_one(lookup.id, self._encode)))
                 else:
                     answers.append((lookup.token, _gone(lookup)))
+            elif (encoded := self._fetched.find(lookup.subject, lookup.id, now)) is not None:
+                answers.append((lookup.token, encoded))
             elif len(self._waiting) < self._limit:
                 misses += 1
                 self._waiting.append(lookup)
@@ -110,6 +115,7 @@ class Fetcher:
                 answers.append((lookup.token, _gone(lookup)))
             else:
                 encoded = self._encode(lookup.subject, message.id, (message,), message.published_at)[0]
+                self._fetched.add(lookup.subject, message.id, encoded, message.expires_at)
                 answers.append((lookup.token, encoded))
         return answers
 

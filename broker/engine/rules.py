@@ -32,7 +32,7 @@ class Limits:
     max_lookups: int = 10_000
     """Fetches that wait for the store."""
     cache_bytes: int = 32 << 20
-    """Bytes of recent messages that are kept for Fetch and for subscribers that catch up."""
+    """Bytes of messages that are kept for Fetch and for subscribers that catch up: recent and often fetched ones."""
 
 
 class Rules:

@@ -10,6 +10,7 @@ from broker.engine.fetcher import Lookup
 from broker.engine.rules import Limits
 from broker.engine.subscription import EARLIEST, LATEST, Start
 from broker.errors import InvalidRequest, LimitReached, Refused, StoreFull, StoreUnavailable
+from broker.store.contract import NewMessage
 from broker.store.memory import MemoryStore
 from tests.support.engines import Bench, Threaded, one_each, with_position
 from tests.support.stores import FakeClock
@@ -119,6 +120,31 @@ async def test_fetches_that_arrive_together_are_one_query():
         await bench.settle()
         assert len(bench.found) == 50
         assert bench.store.queries == 1
+
+
+async def test_what_was_fetched_from_the_store_is_fetched_from_memory_until_it_expires():
+    class Counting(MemoryStore):
+        queries = 0
+
+        async def get(self, keys):
+            self.queries += 1
+            return await super().get(keys)
+
+    clock = FakeClock()
+    store = Counting(1 << 30, clock)
+    await store.append({"a": [NewMessage(b"x", clock() + 60_000)]}, clock(), 0)
+    async with Bench(store=store) as bench:
+        bench.clock.now = clock()
+        for token in range(3):
+            bench.engine.fetch([Lookup(token, "a", 1)])
+            await bench.settle()
+            assert bench.found[token] == b"1:x"
+        assert store.queries == 1
+        clock.advance(60_000)
+        bench.clock.advance(60_000)
+        bench.engine.fetch([Lookup(9, "a", 1)])
+        await bench.settle()
+        assert bench.found[9].reason == "MESSAGE_NOT_FOUND"
 
 
 async def test_a_read_that_fails_unexpectedly_ends_its_subscription():
