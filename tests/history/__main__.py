@@ -34,6 +34,9 @@ def run(arguments: list[str]) -> int:
     chosen = options(arguments)
     directory = chosen.keep or Path(tempfile.mkdtemp(prefix="history-"))
     directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        print(f"--keep {directory}: there is something in it: name an empty directory, or a new one", file=sys.stderr)
+        return 2
     # What clients say of lost connections is what is asked for here.
     logging.basicConfig(filename=directory / "clients.log", level=logging.INFO, format="%(asctime)s %(message)s")
     setup = Setup(
