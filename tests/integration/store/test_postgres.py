@@ -715,6 +715,44 @@ async def test_tls_checks_the_servers_certificate_and_name(dsn: str, server: Pos
 # --- the rest ---
 
 
+async def test_no_table_is_read_whole_though_all_was_planned_while_they_were_empty(
+    dsn: str, server: PostgresServer, clock: FakeClock
+) -> None:
+    store = PostgresStore(dsn, pool=2, clock=clock)
+    await store.open()
+    server.sql("ALTER TABLE broker.keys SET (autovacuum_enabled = off)", name_of(dsn))
+    server.sql("ALTER TABLE broker.messages SET (autovacuum_enabled = off)", name_of(dsn))
+
+    async def use() -> None:
+        for _ in range(8):  # from the sixth time on, plans stay
+            await store.append({"a": named(b"k") + one()}, 0, clock.now + 1)
+            await store.append({"a": named(b"k")}, 0, clock.now + 1)
+            await store.get([("a", 1)])
+            await store.read("a", 0, 1, ROOM)
+            await store.before("a", 0)
+            await store.heads(["a"])
+            clock.advance(1)
+            await store.expire(10)
+
+    for table in ("keys", "messages"):
+        server.sql(f"DELETE FROM broker.{table}", name_of(dsn))
+    await use()
+    rows = 20_000
+    server.sql(
+        f"INSERT INTO broker.keys SELECT 99, n, {EVER}, int8send(n) FROM generate_series(1, {rows}) AS n;"
+        f" INSERT INTO broker.messages SELECT 99, n, 0, {EVER}, '' FROM generate_series(1, {rows}) AS n",
+        name_of(dsn),
+    )
+    await use()
+    # The counts of a connection are complete when it has ended.
+    await store.close()
+    read = server.sql(
+        "SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE schemaname = 'broker' AND relname <> 'version'",
+        name_of(dsn),
+    )
+    assert int(read) < rows
+
+
 @pytest.mark.parametrize("version", [18])
 async def test_other_releases_of_the_server(version: int, clock: FakeClock) -> None:
     server = new_server(version)
