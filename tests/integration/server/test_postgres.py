@@ -1,12 +1,14 @@
 """A broker process on PostgreSQL: what its clients, its probes and its log say while the database comes and goes."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import asyncpg
 import grpc
@@ -16,8 +18,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from broker.client import EARLIEST, Unavailable, connect
 from broker.engine.fetcher import MAX_KEYS
 from tests.support.broker import BrokerProcess
-from tests.support.brokers import eventually, metric
-from tests.support.postgres import PostgresServer, new_server, shared_server
+from tests.support.brokers import eventually, http, metric
+from tests.support.postgres import PostgresServer, free_port, new_server, shared_server
 from tests.support.wire import message, wire
 
 HOUR = timedelta(hours=1)
@@ -152,3 +154,65 @@ def test_a_broker_that_cannot_log_in_ends_with_the_reason() -> None:
     assert result.returncode == 1
     assert "password authentication failed" in result.stderr + result.stdout
     assert "wrong-secret" not in result.stderr + result.stdout
+
+
+async def test_a_broker_that_waits_for_its_database_says_why_and_begins_when_it_can(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    """As a pod does whose Secret comes late, is wrong, is mended."""
+    file, dsn = tmp_path / "uri", own_server.new_database()
+    waiting = BrokerProcess("--store=postgres", f"--postgres-dsn-file={file}", "--store-wait=60")
+    waiting.http = f"127.0.0.1:{free_port()}"
+    starting = asyncio.create_task(asyncio.to_thread(waiting.start))
+
+    async def says(text: str) -> bool:
+        with contextlib.suppress(OSError):
+            status, body = await asyncio.to_thread(http, waiting, "/readyz")
+            assert status == 503
+            return text in body
+        return False
+
+    try:
+        await eventually(lambda: says(f"the DSN file {file} cannot be read: No such file"), "a missing file is named")
+        assert await asyncio.to_thread(http, waiting, "/livez") == (200, "ok\n")
+        file.write_text(dsn.replace("local-only", "wrong-secret") + "\n")
+        await eventually(lambda: says("password authentication failed"), "a wrong password is named")
+        file.write_text(dsn.rpartition("/")[0] + "/nowhere\n")
+        await eventually(lambda: says('database "nowhere" does not exist'), "a missing database is named")
+        file.write_text(dsn + "\n")
+        await starting
+        assert await asyncio.to_thread(http, waiting, "/readyz") == (200, "ok\n")
+        async with connect(waiting.address) as broker:
+            assert await broker.publish("a", b"1") == 1
+        assert "local-only" not in waiting.log
+        assert "wrong-secret" not in waiting.log
+    finally:
+        await asyncio.to_thread(waiting.__exit__)
+
+
+async def test_a_broker_that_waits_for_its_database_ends_at_once_when_told_to(tmp_path: Path) -> None:
+    waiting = BrokerProcess("--store=postgres", f"--postgres-dsn-file={tmp_path / 'uri'}", "--store-wait=60")
+    starting = asyncio.create_task(asyncio.to_thread(waiting.start))
+
+    async def waits() -> bool:
+        return "waiting up to 60 s" in waiting.log
+
+    await eventually(waits, "it waits")
+    waiting.terminate()
+    assert await asyncio.to_thread(waiting.wait) == 0
+    await asyncio.wait([starting])
+
+
+async def test_a_rotated_uri_reaches_a_running_broker(own_server: PostgresServer, tmp_path: Path) -> None:
+    file, dsn = tmp_path / "uri", own_server.new_database()
+    role = dsn.rpartition("/")[2]
+    file.write_text(dsn)
+    with BrokerProcess("--store=postgres", f"--postgres-dsn-file={file}") as process:
+        async with connect(process.address, timeout=30) as broker:
+            assert await broker.publish("a", b"1", expires=HOUR) == 1
+            own_server.sql(f"ALTER ROLE {role} PASSWORD 'another-one'")
+            file.write_text(dsn.replace("local-only", "another-one"))
+            own_server.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'")
+            assert await broker.publish("a", b"2", expires=HOUR) == 2
+            assert (await broker.fetch("a", 1)).body == b"1"
+        assert "another-one" not in process.log
