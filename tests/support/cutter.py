@@ -23,7 +23,10 @@ class Cutter:
         """While true, what the target says does not arrive."""
 
     def cut_at_reply(self, number: int = 1) -> None:
-        """Cut everything when the target says something for this number of times; what it then says does not arrive."""
+        """Cut everything when the target says something for this number of times; what it then says does not arrive.
+
+        0 takes that back.
+        """
         self._replies_until_cut = number
 
     def cut(self) -> None:
