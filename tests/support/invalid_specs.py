@@ -45,6 +45,10 @@ INVALID_SPECS = (
     _case("size too small", "spec.storage.sqlite.size", {"storage": {"sqlite": {"size": "1Mi"}}}),
     _case("size of no unit", "spec.storage.sqlite.size", {"storage": {"sqlite": {"size": "1GiB"}}}),
     _case("size as number", "spec.limits.maxBodyBytes", {"limits": {"maxBodyBytes": 1048576}}),
+    _case("headers too large", "spec.limits.maxHeadersBytes", {"limits": {"maxHeadersBytes": "65Ki"}}),
+    _case(
+        "window too long", "spec.limits.deduplicationWindowSeconds", {"limits": {"deduplicationWindowSeconds": 3601}}
+    ),
     _case("body too large", "spec.limits.maxBodyBytes", {"limits": {"maxBodyBytes": "65Mi"}}),
     _case("expiration too long", "spec.limits.maxExpirationSeconds", {"limits": {"maxExpirationSeconds": 2**31}}),
     _case("no subscriptions", "spec.limits.maxSubscriptions", {"limits": {"maxSubscriptions": 0}}),

@@ -72,7 +72,9 @@ class Limits:
     """What one broker takes before it refuses."""
 
     max_body_bytes: Quantity = size("1Mi", smallest="1", largest="64Mi")
+    max_headers_bytes: Quantity = size("8Ki", smallest="1", largest="64Ki")
     max_expiration_seconds: int = bounded(604800, minimum=1, maximum=INT32_MAX)
+    deduplication_window_seconds: int = bounded(120, minimum=0, maximum=3600)
     max_subscriptions: int = bounded(10000, minimum=1, maximum=1_000_000)
     max_queue_messages: int = bounded(100_000, minimum=1, maximum=10_000_000)
     max_queue_bytes: Quantity = size("64Mi", smallest="1Mi", largest="16Gi")
