@@ -43,6 +43,11 @@ def is_answer(error: BaseException) -> bool:
     return isinstance(said, asyncpg.PostgresError) and not isinstance(said, unsure)
 
 
+def was_never_sent(error: BaseException) -> bool:
+    """Whether the driver kept the statement back: the server has said that it ends the connection, not yet done it."""
+    return isinstance(error, asyncpg.InternalClientError) and str(error).startswith("cannot switch to state")
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether the same statement may succeed soon, perhaps on another connection."""
     return not is_answer(error) or sqlstate(error) in _PASSING
@@ -82,6 +87,8 @@ def _text(error: BaseException) -> str:
         return str(_said(error))
     if isinstance(error, TimeoutError):
         return "it did not answer in time"
+    if was_never_sent(error):
+        return "it ended the connection"
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         return "it is read-only: a standby, or a server set so; name all hosts in the DSN to find the one that is not"
     if isinstance(error, socket.gaierror):

@@ -11,7 +11,7 @@ from broker.store.columns import columns_of
 from broker.store.contract import NO_DUPLICATES, Appended, Batch, NewMessage
 from broker.store.postgres import statements
 from broker.store.postgres.connections import Connection, Connections
-from broker.store.postgres.errors import FAILURES, is_answer, outcome_unknown
+from broker.store.postgres.errors import FAILURES, is_answer, outcome_unknown, was_never_sent
 
 CACHED_SUBJECTS = 50_000
 """Subjects whose keys are kept in memory (about 150 bytes each)."""
@@ -44,7 +44,7 @@ class Writer:
                         raise
                     appended = await self._sift_and_append(connection, messages, published_at, keys_until)
             except FAILURES as error:
-                if is_answer(error):
+                if is_answer(error) or was_never_sent(error):
                     raise
                 connection.terminate()
                 raise outcome_unknown(error, self._connections.where) from error

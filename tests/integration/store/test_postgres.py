@@ -472,6 +472,23 @@ async def test_idle_connections_that_were_cut_are_replaced_unnoticed(store: Post
     assert await append(store, {"a": one()}, 0) == {"a": 3}
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_commit_on_a_connection_that_the_server_is_ending_is_sent_on_another(
+    store: PostgresStore, dsn: str, turns: int
+) -> None:
+    """The server's last words have come and its end has not: nothing is sent, so nothing is unknown."""
+    await append(store, {"a": one()}, 0)
+    name = name_of(dsn)
+    # This blocks the event loop, so all that the server said waits to be read.
+    shared_server().sql(
+        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}' "
+        "AND pid <> pg_backend_pid()"
+    )
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    assert await append(store, {"a": one()}, 0) == {"a": 1}
+
+
 async def terminate_all(dsn: str) -> None:
     """Cut all connections to a database, and wait until they are gone."""
     name = name_of(dsn)
