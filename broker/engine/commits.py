@@ -1,5 +1,6 @@
 """A commit, and the cache of recent ones."""
 
+import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -113,6 +114,16 @@ class Commit:
     def expires_at(self, message_id: int) -> int:
         """Return when one of its messages stops being readable (ms), or NEVER_STORED."""
         return self.expiries[message_id - self.first_id]
+
+    def for_live(self, now: int, encode: Encoder) -> tuple[Sequence[int], list[bytes]]:
+        """Return ids and encoded messages that a live subscriber gets: all that have not expired on their way."""
+        if self._first_expiry() > now:
+            return range(self.first_id, self.last_id + 1), self.encoded(encode)
+        return self.for_late(0, 0, now, encode)
+
+    def _first_expiry(self) -> float:
+        first = min(self.expiries)
+        return first if first != NEVER_STORED else min(filter(None, self.expiries), default=math.inf)
 
     def for_late(self, after_id: int, stood_after: int, now: int, encode: Encoder) -> tuple[list[int], list[bytes]]:
         """Return ids and encoded messages above `after_id` that a subscriber who comes late still gets.

@@ -55,7 +55,7 @@ class Engine:
         recent = RecentCommits(limits.cache_bytes - int(limits.cache_bytes * FETCHED_SHARE))
         heads = Heads(store, metrics)
         self._peers = peers = peers or Alone(connected=not store.shared)
-        self._hub = hub = Hub(outlet, encode, recent, metrics)
+        self._hub = hub = Hub(outlet, encode, recent, metrics, clock)
         self._gaps = Gaps(store, hub, heads, peers, metrics) if store.shared else None
         self._writer = Writer(store, limits, metrics, clock, self._committed)
         self._catchup = CatchUp(store, hub, heads, peers, outlet, encode, metrics, clock, self._end)

@@ -6,6 +6,7 @@ from broker.engine.commits import Commit, RecentCommits
 from broker.engine.flow import Flow
 from broker.engine.outlet import Encoder, Framing, Outlet
 from broker.engine.subscription import State, Subscription
+from broker.store.clock import Clock
 from broker.store.contract import StoredMessage
 from broker.telemetry.metrics import Metrics
 
@@ -41,11 +42,12 @@ class Hub:
         left: called with a subject that has no subscribers any more.
     """
 
-    def __init__(self, outlet: Outlet, encode: Encoder, recent: RecentCommits, metrics: Metrics) -> None:
+    def __init__(self, outlet: Outlet, encode: Encoder, recent: RecentCommits, metrics: Metrics, clock: Clock) -> None:
         self.recent = recent
         self._outlet = outlet
         self._encode = encode
         self._metrics = metrics
+        self._clock = clock
         self._channels: dict[str, Channel] = {}
         self.fell_behind: Callable[[Subscription], None] = lambda _: None
         self.gap: Callable[[str], None] = lambda _: None
@@ -175,13 +177,17 @@ class Hub:
                 self._meet(subscription, commit)
 
     def _send(self, commit: Commit, channel: Channel) -> None:
-        encoded = commit.encoded(self._encode)
-        for start, messages in slices(encoded):
+        ids, due = commit.for_live(self._clock(), self._encode)
+        if len(due) < len(commit):
+            self._metrics.missed.inc((len(commit) - len(due)) * sum(map(len, channel.live.values())))
+            if not due:
+                return
+        for start, messages in slices(due):
             for framing, live in list(channel.live.items()):
                 refused = self._outlet.send(framing.messages(messages), list(live))
                 self._metrics.delivered.inc(len(messages) * (len(live) - len(refused)))
                 for token in refused:
-                    self._overflow(live[token], commit.first_id + start - 1)
+                    self._overflow(live[token], ids[start] - 1)
 
     def _overflow(self, subscription: Subscription, cursor: int) -> None:
         subscription.cursor = cursor
@@ -192,7 +198,8 @@ class Hub:
         """Let one that read ahead of the live flow join it, once the flow reaches where it is."""
         if subscription.cursor > commit.last_id:
             return
-        messages = commit.encoded(self._encode)[max(0, subscription.cursor + 1 - commit.first_id) :]
+        cursor, stood_after = subscription.cursor, subscription.stood_after
+        _, messages = commit.for_late(cursor, stood_after, self._clock(), self._encode)
         if sum(map(len, messages)) <= SLICE_BYTES and self.hand_over(messages, subscription):
             self.join(subscription, State.LIVE)
         else:

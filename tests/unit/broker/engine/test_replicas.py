@@ -10,7 +10,7 @@ from broker.engine import gaps
 from broker.engine.commits import Commit
 from broker.engine.rules import Limits
 from broker.engine.subscription import EARLIEST, LATEST, Start
-from broker.store.contract import Page
+from broker.store.contract import NEVER_STORED, NewMessage, Page
 from tests.support import virtual_time
 from tests.support.engines import Bench, Threaded, encode, one_each
 from tests.support.stores import FakeClock
@@ -237,5 +237,21 @@ def test_what_does_not_arrive_is_read_from_the_store_and_counted():
         benches = await play(steps, 1000, 1 << 20, losing=1.0, delay=0.0, seed=1)
         assert benches[0].metric("broker_gap_messages_total") == 6
         assert benches[0].metric("broker_delivery_lag_messages") == 0
+
+    virtual_time.run(run())
+
+
+def test_what_expired_on_its_way_is_not_delivered_and_counted():
+    async def run() -> None:
+        store = Shared()
+        async with Bench(store=store, peers=Post(random.Random(0), 1.0, 0.0).office()) as bench:
+            for token in (1, 2):
+                bench.engine.subscribe(token, "a", LATEST, one_each)
+            await asyncio.sleep(0.1)
+            messages = [NewMessage(b"", bench.clock() + 1000), NewMessage(b"", NEVER_STORED), NewMessage(b"", 10**15)]
+            bench.clock.advance(1000)
+            bench.engine.receive([Commit.of("a", 1, messages, 0), Commit.of("a", 4, messages[:1], 0)])
+            assert [bench.readers.ids(token) for token in (1, 2)] == [[2, 3], [2, 3]]
+            assert bench.metric("broker_messages_missed_total") == 4
 
     virtual_time.run(run())
