@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.broker import BrokerProcess
@@ -43,6 +46,20 @@ class Kind:
         if self.store == "postgres":
             environment = {"BROKER_POSTGRES_DSN": database_of(directory), **(environment or {})}
         return BrokerProcess(f"--store={self.store}", *place, *options, environment=environment)
+
+    @asynccontextmanager
+    async def busy(self, directory: Path) -> AsyncIterator[None]:
+        """Keep the store from committing, as another program may, such as a backup."""
+        if self.store == "sqlite":
+            with closing(sqlite3.connect(directory / "broker.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                yield
+        else:
+            connection = await asyncpg.connect(database_of(directory))
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE broker.subjects IN EXCLUSIVE MODE")
+                yield
+            await connection.close()
 
     def __str__(self) -> str:
         return f"{self.store}-{self.door}"

@@ -1,11 +1,9 @@
 """SIGTERM: what was accepted is answered and stored, what comes is refused, and everybody is told."""
 
 import asyncio
-import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -150,9 +148,7 @@ async def test_what_waits_for_the_store_is_answered_and_what_comes_is_refused(
             live, quiet = await client.subscribed(subject), await client.subscribed("quiet")
             watch = client.channel.unary_stream(WATCH)(b"")
             await watch.read()
-            # Another program, such as a backup, keeps the store busy.
-            with closing(sqlite3.connect(tmp_path / "broker.db", isolation_level=None)) as other:
-                other.execute("BEGIN IMMEDIATE")
+            async with kind.busy(tmp_path):
                 stream, late = client.publish_stream(), client.publish_stream()
                 await stream.send(message(subject), message(subject))
                 waiting = [asyncio.create_task(client.publish(subject)) for _ in range(3)]
@@ -175,7 +171,6 @@ async def test_what_waits_for_the_store_is_answered_and_what_comes_is_refused(
                 refused = "broker_calls_total{code=UNAVAILABLE,method=Publish}"
                 assert await metric(broker, refused) == 1
                 assert not [task for task in (*waiting, batch) if task.done()]
-                other.execute("ROLLBACK")
             streamed = await stream.receive()
             assert streamed is not None
             ids = [*streamed.ids, *(await batch).ids, *await asyncio.gather(*waiting)]

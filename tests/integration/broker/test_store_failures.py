@@ -2,10 +2,8 @@
 
 import asyncio
 import resource
-import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -186,9 +184,7 @@ async def test_what_waits_for_the_store_is_bounded(kind: Kind, tmp_path: Path, s
     with kind.process(tmp_path, f"--{limit}={value}", "--max-body=10k") as broker:
         async with wire(broker.address) as client:
             live = await client.subscribed(subject)
-            # Another program, such as a backup, keeps the store busy.
-            with closing(sqlite3.connect(tmp_path / "broker.db", isolation_level=None)) as other:
-                other.execute("BEGIN IMMEDIATE")
+            async with kind.busy(tmp_path):
                 waiting = [asyncio.create_task(client.publish(subject, body)) for _ in range(20)]
                 waiting.append(asyncio.create_task(client.publish_batch([message(subject, body)] * 30)))
 
@@ -211,7 +207,6 @@ async def test_what_waits_for_the_store_is_bounded(kind: Kind, tmp_path: Path, s
                 assert streamed is not None
                 assert [error.reason for error in streamed.errors] == ["PUBLISH_QUEUE_FULL"]
                 assert await metric(broker, "broker_queue_bytes") == 50_000
-                other.execute("ROLLBACK")
             await asyncio.gather(*waiting)
             assert await live.ids_until(50) == list(range(1, 51)), "what waited is stored, what was refused took no id"
             assert await client.publish(subject) == 51
