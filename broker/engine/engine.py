@@ -56,13 +56,11 @@ class Engine:
         heads = Heads(store, metrics)
         self._peers = peers = peers or Alone(connected=not store.shared)
         self._hub = hub = Hub(outlet, encode, recent, metrics, clock)
-        self._gaps = Gaps(store, hub, heads, peers, metrics) if store.shared else None
+        self._gaps = Gaps(store, hub, heads, peers, metrics)
         self._writer = Writer(store, limits, metrics, clock, self._committed)
         self._catchup = CatchUp(store, hub, heads, peers, outlet, encode, metrics, clock, self._end)
         self._fetcher = Fetcher(store, recent, fetched, encode, limits, metrics, clock, found)
-        hub.fell_behind, hub.left = self._catch_up, peers.unfollow
-        if self._gaps is not None:
-            hub.gap = self._gaps.notice
+        hub.fell_behind, hub.gap, hub.left = self._catch_up, self._gaps.notice, peers.unfollow
         self.janitor = Janitor(store, metrics)
         metrics.sampled(metrics.subscriptions, lambda: len(self._subscriptions))
         metrics.sampled(metrics.lagging, self._lagging)
@@ -70,9 +68,7 @@ class Engine:
 
     def start(self) -> None:
         """Start the engine's tasks on the running loop."""
-        runs = [self._writer.run(), self._fetcher.run(), self.janitor.run()]
-        if self._gaps is not None:
-            runs.append(self._gaps.run())
+        runs = (self._writer.run(), self._fetcher.run(), self.janitor.run(), self._gaps.run())
         self._tasks = [asyncio.create_task(run) for run in runs]
 
     async def failure(self) -> None:
@@ -142,8 +138,7 @@ class Engine:
 
     def resynchronise(self) -> None:
         """Look for what other brokers committed: something may have been missed."""
-        if self._gaps is not None:
-            self._gaps.look()
+        self._gaps.look()
 
     def _committed(self, commits: list[Commit]) -> None:
         self._peers.committed(commits)

@@ -1,7 +1,8 @@
-"""Closing gaps: what other brokers committed and did not arrive is read from the store.
+"""Closing gaps: what was committed and did not arrive is read from the store.
 
-A gap shows in two ways: something arrived that lies behind it, or the store has a later id than what arrived (asked now
-and then, and more often while that finds something).
+It was committed by another broker, or by this one without the store being able to say so. A gap shows in two ways:
+something arrived that lies behind it, or the store has a later id than what arrived (asked now and then, and more often
+while that finds something).
 """
 
 import asyncio
@@ -38,7 +39,7 @@ FIRST_RETRY, LAST_RETRY = 0.05, 2.0
 
 
 class Gaps:
-    """Watches the flows of all subjects that have subscribers, on a store that other brokers use too."""
+    """Watches the flows of all subjects that have subscribers."""
 
     def __init__(self, store: Store, hub: Hub, heads: Heads, peers: Peers, metrics: Metrics) -> None:
         self._store = store
@@ -117,7 +118,7 @@ class Gaps:
                     retry = FIRST_RETRY
                 except Refused as error:
                     self._metrics.store_errors.labels("read", error.reason).inc()
-                    log.warning("messages of other brokers wait for the store: %s", error.message)
+                    log.warning("messages that did not arrive wait for the store: %s", error.message)
                     await asyncio.sleep(retry * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
                     retry = min(2 * retry, LAST_RETRY)
         except Exception:

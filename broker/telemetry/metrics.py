@@ -66,8 +66,8 @@ class Metrics:
             "peer_commits", "Commits exchanged with other brokers, by what became of them.", "event"
         )
         self.reorder_messages = gauge("reorder_messages", "Messages that wait for others before them to arrive.")
-        self.gaps_filled = counter("gaps_filled", "Times that messages of other brokers were read from the store.")
-        self.gap_messages = counter("gap_messages", "Messages of other brokers that were read from the store.")
+        self.gaps_filled = counter("gaps_filled", "Times that messages which did not arrive were read from the store.")
+        self.gap_messages = counter("gap_messages", "Messages that did not arrive and were read from the store.")
         self.delivery_lag_messages = gauge(
             "delivery_lag_messages", "Messages known to be committed that did not arrive here, of the worst subject."
         )

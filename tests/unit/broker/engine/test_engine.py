@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from broker.engine.fetcher import Lookup
 from broker.engine.rules import Limits
 from broker.engine.subscription import EARLIEST, LATEST, Start
-from broker.errors import InvalidRequest, LimitReached, Refused, StoreFull, StoreUnavailable
+from broker.errors import InvalidRequest, LimitReached, Refused, StoreFull, StoreUnavailable, Unavailable
 from broker.store.contract import NewMessage
 from broker.store.memory import MemoryStore
+from tests.support import virtual_time
 from tests.support.engines import Bench, Threaded, one_each, with_position
 from tests.support.stores import FakeClock
 
@@ -183,6 +184,35 @@ async def test_a_store_that_refuses_and_recovers():
         bench.store.mood = None
         assert await bench.publish("a", 60) == [1]
         assert bench.readers.ids(1) == [1]
+
+
+def test_a_commit_of_which_the_store_could_not_tell_is_delivered_all_the_same():
+    class Doubtful(MemoryStore):
+        doubt = False
+
+        async def append(self, *arguments):
+            appended = await super().append(*arguments)
+            if self.doubt:
+                raise Unavailable("OUTCOME_UNKNOWN", "lost before it answered")
+            return appended
+
+    async def run() -> None:
+        async with Bench(store=Doubtful(1 << 30, FakeClock())) as bench:
+            bench.engine.subscribe(1, "a", LATEST, one_each)
+            await bench.settle()
+            assert await bench.publish("a", 60) == [1]
+            bench.store.doubt = True
+            [outcome] = await bench.publish("a", 60)
+            assert outcome.reason == "OUTCOME_UNKNOWN"
+            await asyncio.sleep(5)
+            assert bench.readers.ids(1) == [1, 2]
+            await bench.publish("a", 60)
+            bench.store.doubt = False
+            assert await bench.publish("a", 60) == [4]
+            await asyncio.sleep(5)
+            assert bench.readers.ids(1) == [1, 2, 3, 4]
+
+    virtual_time.run(run())
 
 
 async def test_a_failure_of_the_engine_itself_is_told():
