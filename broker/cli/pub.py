@@ -8,11 +8,11 @@ import sys
 import threading
 from pathlib import Path
 
+from broker.backoff import Backoff
 from broker.cli.failure import Failure
 from broker.cli.output import write
 from broker.cli.session import explain, run_until_interrupted, session
 from broker.client import Broker, BrokerError, InvalidRequest, LimitReached, MessageId, NewMessage, RateLimited
-from broker.client.backoff import Backoff
 
 _CHUNK_BYTES = 64 << 10
 _WAITING_CHUNKS = 4

@@ -7,7 +7,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from broker.api.broker_pb2 import PublishBatchResponse
-from broker.client.backoff import pause_after
+from broker.backoff import pause_after
 from broker.client.calls import Channel
 from broker.client.composer import Composer, Frame, Pending
 from broker.client.errors import (

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from broker.api import broker_pb2
-from broker.client.backoff import Backoff
+from broker.backoff import Backoff
 from broker.client.errors import BrokerError, DeadlineExceeded, Unavailable, from_rpc
 
 Request = TypeVar("Request", contravariant=True)

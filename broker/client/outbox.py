@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import grpc
 
+from broker.backoff import Backoff
 from broker.client.answers import Answers
-from broker.client.backoff import Backoff
 from broker.client.calls import Channel
 from broker.client.composer import FRAME_BYTES, Composer, Frame
 from broker.client.errors import BrokerError, OutcomeUnknown, RateLimited, Unavailable, from_rpc

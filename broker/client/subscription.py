@@ -9,7 +9,7 @@ from typing import Self
 import grpc
 
 from broker.api import broker_pb2
-from broker.client.backoff import Backoff
+from broker.backoff import Backoff
 from broker.client.calls import Channel
 from broker.client.errors import BrokerError, Unavailable, from_rpc
 from broker.client.messages import EARLIEST, LATEST, Message, Start, after_id, from_wire, subscribe_request

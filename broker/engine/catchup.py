@@ -6,9 +6,9 @@ memory goes live in the same turn of the event loop, so nothing can slip in betw
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 
+from broker.backoff import Backoff
 from broker.engine.eager import start_now
 from broker.engine.heads import Heads
 from broker.engine.hub import Hub, slices
@@ -124,18 +124,17 @@ class CatchUp:
         return await self._heads.of(subject)
 
     async def _bring_up(self, subscription: Subscription) -> None:
-        retry = FIRST_RETRY
+        backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         while subscription.state is State.CATCHING_UP and not self._hub.settle(subscription):
             if self._from_memory(subscription):
                 continue
             try:
                 await self._from_store(subscription)
-                retry = FIRST_RETRY
+                backoff.reset()
             except Refused as error:
                 self._metrics.store_errors.labels("read", error.reason).inc()
                 log.warning("a subscriber waits for the store: %s", error.message)
-                await asyncio.sleep(retry * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-                retry = min(2 * retry, LAST_RETRY)
+                await asyncio.sleep(backoff.next())
 
     def _from_memory(self, subscription: Subscription) -> bool:
         """Hand over what is remembered; False when that does not go on from where the subscription is."""

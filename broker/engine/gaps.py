@@ -7,9 +7,9 @@ while that finds something).
 
 import asyncio
 import logging
-import random
 import time
 
+from broker.backoff import Backoff
 from broker.engine.flow import Flow
 from broker.engine.heads import Heads
 from broker.engine.hub import Hub
@@ -106,7 +106,7 @@ class Gaps:
 
     async def _close(self, subject: str) -> None:
         try:
-            retry = FIRST_RETRY
+            backoff = Backoff(FIRST_RETRY, LAST_RETRY)
             while (flow := self._hub.flow(subject)) is not None and flow.missing:
                 head = flow.head
                 await asyncio.sleep(REORDER_SECONDS)
@@ -115,12 +115,11 @@ class Gaps:
                     continue
                 try:
                     await self._read(subject, flow)
-                    retry = FIRST_RETRY
+                    backoff.reset()
                 except Refused as error:
                     self._metrics.store_errors.labels("read", error.reason).inc()
                     log.warning("messages that did not arrive wait for the store: %s", error.message)
-                    await asyncio.sleep(retry * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-                    retry = min(2 * retry, LAST_RETRY)
+                    await asyncio.sleep(backoff.next())
         except Exception:
             # The next look at the last ids begins anew.
             log.exception("a gap could not be closed, in a way that should not be")

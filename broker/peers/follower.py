@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import enum
 import logging
-import random
 from collections.abc import Iterable
 from typing import Protocol, TypeAlias
 
 import grpc
 
 from broker.api import peers_pb2
+from broker.backoff import Backoff
 from broker.engine.commits import Commit
 from broker.peers import frames
 
@@ -127,7 +127,7 @@ class Follower:
         return future
 
     async def _run(self) -> None:
-        retry = FIRST_RETRY
+        backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         while True:
             try:
                 await self._follow()
@@ -147,7 +147,7 @@ class Follower:
                     self._state = _State.AWAY
                 self._release()
             if was_connected:
-                retry = FIRST_RETRY
+                backoff.reset()
             if self.redundant:
                 await asyncio.sleep(REDUNDANT_RETRY)
                 continue
@@ -155,8 +155,7 @@ class Follower:
                 self._told = True
                 text = "cannot follow the broker at %s, its messages are read from the store meanwhile: %s"
                 log.warning(text, self.address, why)
-            await asyncio.sleep(retry * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
-            retry = min(2 * retry, LAST_RETRY)
+            await asyncio.sleep(backoff.next())
 
     async def _follow(self) -> None:
         """Connect, and take commits until the connection is lost."""

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 
+from broker.backoff import Backoff
 from broker.cli.failure import Failure
 from broker.cli.up.child import Child, Program
-from broker.client.backoff import Backoff
 
 _STEADY = 10.0
 """A program that ran this long (s) has recovered: its next restart is quick again."""

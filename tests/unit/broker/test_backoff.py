@@ -1,6 +1,6 @@
 from itertools import pairwise
 
-from broker.client.backoff import Backoff
+from broker.backoff import Backoff
 
 
 def test_waits_grow_to_the_longest_and_never_vanish() -> None:

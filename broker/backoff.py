@@ -4,7 +4,7 @@ import random
 
 
 class Backoff:
-    """Exponential backoff with jitter, so that many clients of one server do not come back in step.
+    """Exponential backoff with jitter, so that those who wait for the same thing do not come back in step.
 
     Args:
         first: the bound of the first wait, in seconds; it doubles with each.
