@@ -183,7 +183,7 @@ class GrpcioDoor:
     async def _serve_unary(self, route: int, request: bytes, context: Context) -> bytes:
         token = next(self._tokens)
         future = self._unary[token] = self._loop.create_future()
-        self._arrive(route, Call(token, request))
+        self._arrive(route, (token, request, None))
         try:
             result = await future
         except asyncio.CancelledError:
@@ -199,7 +199,7 @@ class GrpcioDoor:
     async def _serve_subscription(self, route: int, joinable: bool, request: bytes, context: Context) -> None:
         token = next(self._tokens)
         stream = self._subscriptions[token] = Stream(joinable)
-        self._arrive(route, Call(token, request))
+        self._arrive(route, (token, request, None))
         try:
             with _client_may_leave():
                 await self._write(token, stream, context)
@@ -213,7 +213,7 @@ class GrpcioDoor:
     async def _serve_dialogue(self, route: int, requests: AsyncIterator[bytes], context: Context) -> None:
         token = next(self._tokens)
         stream = self._dialogues[token] = Stream(joinable=False)
-        self._arrive(route, Call(token, None))
+        self._arrive(route, (token, None, None))
         reader = asyncio.create_task(self._read(token, stream, requests))
         try:
             with _client_may_leave():
@@ -277,9 +277,12 @@ class _Routes(grpc.GenericRpcHandler):
 async def _abort(context: Context, ending: Ending | None) -> None:
     if ending is None or ending[1] == 0:
         return
-    _, code, message, details = ending
+    _, code, message, details, trailers = ending
+    metadata: list[tuple[str, str | bytes]] = [*trailers]
     if details:
-        context.set_trailing_metadata((("grpc-status-details-bin", details),))
+        metadata.append(("grpc-status-details-bin", details))
+    if metadata:
+        context.set_trailing_metadata(tuple(metadata))
     with _client_may_leave():
         await context.abort(_STATUS[code], message)
 

@@ -42,24 +42,24 @@ class Health:
     def check(self, calls: list[Call]) -> list[int]:
         """Answer Check calls; returns the code of each."""
         codes = []
-        for call in calls:
-            service = _service(call)
+        for token, request, _ in calls:
+            service = _service(request)
             if service in SERVICES:
-                self._door.answer([(call.token, self._now())])
+                self._door.answer([(token, self._now())])
                 codes.append(0)
             else:
                 text = f"no service {service[:100]!r} here: ask for one of {SERVICES}"
-                self._door.finish([(call.token, _NOT_FOUND, text, b"")])
+                self._door.finish([(token, _NOT_FOUND, text, b"", ())])
                 codes.append(_NOT_FOUND)
         return codes
 
     def watch(self, calls: list[Call]) -> None:
         """Begin Watch calls; an unknown service is told so and stays, as the protocol wants it."""
-        for call in calls:
-            known = _service(call) in SERVICES
-            self._door.open([call.token])
-            self._door.send([self._now() if known else _SERVICE_UNKNOWN], [call.token])
-            (self._watchers if known else self._strangers).add(call.token)
+        for token, request, _ in calls:
+            known = _service(request) in SERVICES
+            self._door.open([token])
+            self._door.send([self._now() if known else _SERVICE_UNKNOWN], [token])
+            (self._watchers if known else self._strangers).add(token)
 
     def end(self, ending: Callable[[int], Ending]) -> None:
         """End all Watch calls: they never end by themselves."""
@@ -77,8 +77,8 @@ class Health:
         return bytes(_SERVING if self._serving else _NOT_SERVING)
 
 
-def _service(call: Call) -> str:
+def _service(request: bytes | None) -> str:
     try:
-        return str(decode(HealthCheckRequest, call.request or b"").service)
+        return str(decode(HealthCheckRequest, request or b"").service)
     except InvalidRequest:
         return "?"

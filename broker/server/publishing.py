@@ -11,7 +11,7 @@ from broker.engine.publication import Duplicate, Outcome, Publication
 from broker.errors import Refused
 from broker.server.calls import CANCELLED, CallMetrics
 from broker.server.door import Answer, Call, Door, Ending
-from broker.server.statuses import OK, code_of, ending
+from broker.server.statuses import code_of, ended, ending
 from broker.server.wire import decode, encode_headers, publish_response
 from broker.store.contract import NEVER_STORED, NewMessage
 from broker.telemetry.metrics import Metrics
@@ -86,9 +86,9 @@ class Publishing:
 
     def open_streams(self, calls: list[Call]) -> None:
         """Begin PublishStream calls."""
-        for call in calls:
-            self._streams[call.token] = _PublishStream(call.token)
-        self._door.open([call.token for call in calls])
+        for token, _, _ in calls:
+            self._streams[token] = _PublishStream(token)
+        self._door.open([token for token, _, _ in calls])
 
     def stream_frame(self, token: int, frame: bytes | None) -> None:
         """Take a frame of a stream, or its end; frames after a stream's end was decided are not accepted."""
@@ -96,7 +96,7 @@ class Publishing:
         if stream is None or stream.ending is not None:
             return
         if frame is None:
-            stream.ending = (token, OK, "", b"")
+            stream.ending = ended(token)
             self._flush(stream)
             return
         began = perf_counter()

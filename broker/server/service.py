@@ -15,7 +15,7 @@ from broker.server.calls import CallMetrics
 from broker.server.door import Answer, Arrivals, Call, Door, Ending, Route
 from broker.server.health import Health
 from broker.server.publishing import Publishing
-from broker.server.statuses import OK, code_name, code_of, ending
+from broker.server.statuses import code_name, code_of, ended, ending
 from broker.server.subscribing import DoorOutlet, Subscribing
 from broker.server.wire import BATCH, SINGLE, decode, encode_messages
 from broker.store.contract import Store
@@ -110,7 +110,7 @@ class Service:
                     self._handlers[route](calls)
             except Exception:
                 log.exception("calls of %s failed", ROUTES[route].path)
-                self._door.finish([ending(call.token, UNEXPECTED) for call in calls])
+                self._door.finish([ending(token, UNEXPECTED) for token, _, _ in calls])
         for token, frame in arrivals.frames:
             try:
                 self._frame(token, frame)
@@ -127,13 +127,13 @@ class Service:
             self.engine.writable(token)
 
     def _received(self, calls: list[Call]) -> None:
-        self._metrics.received_bytes.inc(sum([len(call.request) for call in calls if call.request]))
+        self._metrics.received_bytes.inc(sum([len(request) for _, request, _ in calls if request]))
 
     def _refuse(self, route: int, calls: list[Call]) -> None:
         if route in _BROKER_ROUTES:
             method = ROUTES[route].path.rpartition("/")[2]
             self._metrics.calls.labels(method, code_name(code_of(DRAINING))).inc(len(calls))
-        self._door.finish([ending(call.token, DRAINING) for call in calls])
+        self._door.finish([ending(token, DRAINING) for token, _, _ in calls])
 
     def _fetch(self, calls: list[Call]) -> None:
         began = perf_counter()
@@ -167,7 +167,7 @@ class Service:
         self._door.finish(failed)
 
     def _reflect(self, calls: list[Call]) -> None:
-        tokens = [call.token for call in calls]
+        tokens = [token for token, _, _ in calls]
         self._reflections.update(tokens)
         self._door.open(tokens)
 
@@ -180,6 +180,6 @@ class Service:
     def _reflect_frame(self, token: int, frame: bytes | None) -> None:
         if frame is None:
             self._reflections.discard(token)
-            self._door.finish([(token, OK, "", b"")])
+            self._door.finish([ended(token)])
         else:
             self._door.send([reflection.respond(frame)], [token])

@@ -41,6 +41,11 @@ def details_of(error: Refused) -> bytes:
     return bytes(Status(code=code_of(error), message=error.message, details=[info]).SerializeToString())
 
 
+def ended(token: int) -> Ending:
+    """Return what ends a stream with OK."""
+    return token, OK, "", b"", ()
+
+
 def ending(token: int, error: Refused) -> Ending:
     """Return what ends a call with an error."""
-    return token, code_of(error), error.message, details_of(error)
+    return token, code_of(error), error.message, details_of(error), ()
