@@ -6,6 +6,7 @@ gRPC framing and flow control; it knows nothing of protobuf messages, subjects, 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 RouteKind = Literal["unary", "subscription", "dialogue"]
@@ -59,6 +60,18 @@ Ending = tuple[int, int, str, bytes, Trailers]
 travels in the trailers."""
 
 Handler = Callable[[Arrivals], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """The bounds of a door, in bytes."""
+
+    max_request: int = 4 << 20
+    """A larger request message is refused by gRPC itself with RESOURCE_EXHAUSTED."""
+    max_stream_queue: int = 1 << 20
+    """What may wait for one subscriber."""
+    max_queued: int = 128 << 20
+    """What may wait for all subscribers together; beyond it those who have something waiting get no more."""
 
 
 class Door(Protocol):

@@ -5,13 +5,12 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
 
 from broker.server.addresses import check_free
-from broker.server.door import Answer, Arrivals, Call, Ending, Handler, Route
+from broker.server.door import Answer, Arrivals, Call, DoorLimits, Ending, Handler, Route
 from broker.server.grpcio_stream import Stream
 
 log = logging.getLogger(__name__)
@@ -26,18 +25,6 @@ MAX_UNANSWERED = 16
 """Frames of a dialogue that may wait for their answer; the client is held back by HTTP/2 flow control."""
 
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
-
-
-@dataclass(frozen=True, slots=True)
-class DoorLimits:
-    """The bounds of a door, in bytes."""
-
-    max_request: int = 4 << 20
-    """A larger request message is refused by gRPC itself with RESOURCE_EXHAUSTED."""
-    max_stream_queue: int = 1 << 20
-    """What may wait for one subscriber."""
-    max_queued: int = 128 << 20
-    """What may wait for all subscribers together; beyond it those who have something waiting get no more."""
 
 
 class GrpcioDoor:

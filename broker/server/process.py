@@ -15,9 +15,9 @@ from broker.engine.engine import Engine
 from broker.errors import StoreInUse, StoreUnavailable
 from broker.peers import Mesh, parse_peers
 from broker.server.addresses import check_free
-from broker.server.grpcio_door import GrpcioDoor
+from broker.server.doors import make_door
 from broker.server.http import HttpServer
-from broker.server.service import ROUTES, Service
+from broker.server.service import Service
 from broker.server.settings import Settings, parse_settings
 from broker.server.wire import encode_messages
 from broker.store.contract import Store
@@ -136,7 +136,7 @@ async def _serve(
 ) -> None:
     if settings.peer_listen:
         check_free(settings.peer_listen, "other brokers")
-    door = GrpcioDoor(settings.listen, ROUTES, settings.door)
+    door = make_door(settings)
     mesh = _mesh(settings, store, metrics)
     service = Service(door, store, settings.limits, metrics, mesh)
     listen = await door.start(service.handle)

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from broker.engine.rules import Limits
 from broker.peers import parse_peers
-from broker.server.grpcio_door import DoorLimits
+from broker.server.door import DoorLimits
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -26,6 +26,7 @@ class Settings:
 
     listen: str
     http: str
+    door: str
     store: str
     sqlite_path: str
     sqlite_limit: int
@@ -41,7 +42,7 @@ class Settings:
     log_format: str
     log_level: str
     limits: Limits
-    door: DoorLimits
+    door_limits: DoorLimits
 
 
 class _Option:
@@ -179,6 +180,12 @@ OPTIONS = [
     _Option("delivery-queue-bytes", _positive_size, "128Mi", "bytes that may wait for all subscribers together"),
     _Option("cache-bytes", _size, "32Mi", "bytes of recent messages kept for fetches and lagging subscribers"),
     _Option(
+        "door",
+        _one_of("auto", "native", "grpcio"),
+        "auto",
+        "what speaks gRPC: native (a compiled extension), grpcio (portable), or auto: native where it is installed",
+    ),
+    _Option(
         "store-wait",
         _seconds(MAX_STORE_WAIT),
         "0",
@@ -268,7 +275,7 @@ def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> 
         max_subscriptions=size("max_subscriptions"),
         cache_bytes=size("cache_bytes"),
     )
-    door = DoorLimits(
+    door_limits = DoorLimits(
         # Room for two of the largest messages in a frame, and for being told exactly what is too large.
         max_request=max(4 * MIB, 2 * (size("max_body") + size("max_headers"))) + 64 * KIB,
         max_stream_queue=size("subscription_queue_bytes"),
@@ -277,6 +284,7 @@ def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> 
     return Settings(
         listen=str(values["listen"]),
         http=str(values["http"]),
+        door=str(values["door"]),
         store=str(values["store"]),
         sqlite_path=str(values["sqlite_path"]),
         sqlite_limit=size("sqlite_limit"),
@@ -292,5 +300,5 @@ def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> 
         log_format=str(values["log_format"]),
         log_level=str(values["log_level"]),
         limits=limits,
-        door=door,
+        door_limits=door_limits,
     )

@@ -19,7 +19,7 @@ from tests.support.broker import BrokerProcess
 from tests.support.stores import database_of
 
 STORES = ["memory", "sqlite", "postgres"]
-DOORS = ["grpcio"]
+DOORS = ["grpcio", "native"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Kind:
         place = [f"--sqlite-path={directory / 'broker.db'}"] if self.store == "sqlite" else []
         if self.store == "postgres":
             environment = {"BROKER_POSTGRES_DSN": database_of(directory), **(environment or {})}
-        return BrokerProcess(f"--store={self.store}", *place, *options, environment=environment)
+        return BrokerProcess(f"--store={self.store}", f"--door={self.door}", *place, *options, environment=environment)
 
     @asynccontextmanager
     async def busy(self, directory: Path) -> AsyncIterator[None]:

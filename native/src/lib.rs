@@ -1,0 +1,31 @@
+//! A gRPC server for Python that decides nothing: it moves bytes between HTTP/2 streams and Python,
+//! in batches. Python is woken through one descriptor, takes everything that has queued in one call
+//! and answers in one call. See `door.rs` for what Python sees.
+//!
+//! Who runs where: `door` on Python's thread; `server`, `connection`, `sink` on the runtime's.
+//! The two meet in `inbox` (towards Python) and `outbox` (towards the network).
+
+mod connection;
+mod door;
+mod frame;
+mod inbox;
+mod outbox;
+mod request;
+mod server;
+mod sink;
+mod status;
+mod table;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+
+/// A panic ends the process (`panic = "abort"`), so a poisoned lock cannot be met.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[pymodule]
+fn brokercluster_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<door::Door>()
+}
