@@ -64,7 +64,7 @@ Handler = Callable[[Arrivals], None]
 
 @dataclass(frozen=True, slots=True)
 class DoorLimits:
-    """The bounds of a door, in bytes."""
+    """The bounds of a door: sizes in bytes, times in seconds."""
 
     max_request: int = 4 << 20
     """A larger request message is refused by gRPC itself with RESOURCE_EXHAUSTED."""
@@ -72,6 +72,23 @@ class DoorLimits:
     """What may wait for one subscriber."""
     max_queued: int = 128 << 20
     """What may wait for all subscribers together; beyond it those who have something waiting get no more."""
+    max_connections: int = 10_000
+    """More are closed as soon as they are made."""
+    max_streams: int = 4096
+    """Calls at one time on one connection; HTTP/2 lets clients know, and more wait there."""
+    max_queued_calls: int = 100_000
+    """Calls that may wait to be handed over; more are refused with RESOURCE_EXHAUSTED."""
+    keepalive_time: float = 30
+    """Silence after which a client is pinged; 0: never."""
+    keepalive_timeout: float = 10
+    """What a client may take to answer a ping; then its connection is closed."""
+    keepalive_min_interval: float = 5
+    """Between pings of a client that sends nothing else; one that pings more often is told ENHANCE_YOUR_CALM in a
+    GOAWAY and closed. 0: as often as it likes."""
+    max_connection_age: float = 0
+    """After so long, give or take a tenth, a connection gets a GOAWAY; 0: never."""
+    max_connection_age_grace: float = 30
+    """What calls on such a connection may take to end; then it is closed."""
 
 
 class Door(Protocol):

@@ -1,23 +1,18 @@
-"""The options of `python -m broker`: each is declared once, with its unit, default, help and environment variable."""
+"""How one broker process runs, from its command line and environment."""
 
 import argparse
 import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 from broker.engine.rules import Limits
-from broker.peers import parse_peers
 from broker.server.door import DoorLimits
+from broker.server.options import OPTIONS
+from broker.server.tls import Tls
 
 KIB, MIB = 1 << 10, 1 << 20
-
-MAX_STORE_WAIT = 1_000_000_000
-"""Seconds, and so for ever."""
-
-_SIZE = re.compile(r"(\d+)(|Ki|Mi|Gi|k|M|G)")
-_FACTORS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "k": 10**3, "M": 10**6, "G": 10**9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,165 +38,8 @@ class Settings:
     log_level: str
     limits: Limits
     door_limits: DoorLimits
-
-
-class _Option:
-    def __init__(self, flag: str, parse: Callable[[str], object], default: str, text: str) -> None:
-        self.flag = flag
-        self.parse = parse
-        self.default = default
-        self.text = text
-
-    @property
-    def variable(self) -> str:
-        return "BROKER_" + self.flag.upper().replace("-", "_")
-
-    @property
-    def key(self) -> str:
-        return self.flag.replace("-", "_")
-
-
-def _size(text: str) -> int:
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a size: give bytes, or a number with Ki, Mi, Gi, k, M or G, such as 64Mi")
-    return int(match[1]) * _FACTORS[match[2]]
-
-
-def _positive_size(text: str) -> int:
-    size = _size(text)
-    if size == 0:
-        raise ValueError(f"{text!r} is not allowed: give at least 1 byte")
-    return size
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"\d{1,12}", text.strip()) or int(text) == 0:
-        raise ValueError(f"{text!r} is not a positive whole number")
-    return int(text)
-
-
-def _pool(text: str) -> int:
-    size = _count(text)
-    if size < 2:
-        raise ValueError(f"{text!r} is too small: at least 1 connection writes, and 1 reads")
-    return size
-
-
-def _expiration(text: str) -> int:
-    seconds = _count(text)
-    if seconds > 2**31 - 1:
-        raise ValueError(f"{text!r} is too long: expirationSeconds is a 32-bit number, so at most {2**31 - 1}")
-    return seconds
-
-
-def _seconds(largest: int) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds <= largest:
-            raise ValueError(f"{text!r} is not a number of seconds from 0 to {largest}")
-        return seconds
-
-    return parse
-
-
-def _address(text: str) -> str:
-    host, colon, port = text.strip().rpartition(":")
-    if not colon or not host or not re.fullmatch(r"\d{1,5}", port) or int(port) > 65535:
-        raise ValueError(f"{text!r} is not HOST:PORT, such as 0.0.0.0:50051 or [::]:50051")
-    return text.strip()
-
-
-def _optional_address(text: str) -> str:
-    return _address(text) if text else text
-
-
-def _peers(text: str) -> str:
-    if text:
-        parse_peers(text)
-    return text.strip()
-
-
-def _dsn(text: str) -> str:
-    if text:
-        from broker.store.postgres.address import describe
-
-        describe(text)
-    return text
-
-
-def _one_of(*choices: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError(f"{text!r} is not one of {', '.join(choices)}")
-        return text
-
-    return parse
-
-
-OPTIONS = [
-    _Option("listen", _address, "0.0.0.0:50051", "HOST:PORT for gRPC; port 0 picks a free one"),
-    _Option("http", _address, "0.0.0.0:8080", "HOST:PORT for /metrics, /livez and /readyz; port 0 picks a free one"),
-    _Option(
-        "store",
-        _one_of("memory", "sqlite", "postgres"),
-        "sqlite",
-        "where messages are kept: memory (lost at exit), sqlite (a file) or postgres (a database server)",
-    ),
-    _Option("sqlite-path", str, "broker.db", "the database file of --store sqlite; created when it does not exist"),
-    _Option("sqlite-limit", _size, "0", "bytes the database file may take; 0 leaves it to the disk"),
-    _Option(
-        "postgres-dsn",
-        _dsn,
-        "",
-        "the database of --store postgres, postgresql://USER:PASSWORD@HOST:PORT/DATABASE; "
-        "better in the environment, because other users see command lines",
-    ),
-    _Option("postgres-dsn-file", str, "", "a file with the URI instead, read anew for each connection"),
-    _Option("postgres-password-file", str, "", "a file with the password, read anew for each connection"),
-    _Option("postgres-pool", _pool, "8", "connections to PostgreSQL at most, 2 or more; up to 4 of them write"),
-    _Option("memory-limit", _positive_size, "256Mi", "bytes --store memory holds; then publishes are refused"),
-    _Option("max-body", _positive_size, "1Mi", "bytes of the largest message body"),
-    _Option("max-headers", _size, "8Ki", "bytes of the names and values of a message's headers"),
-    _Option("max-expiration", _expiration, "604800", "seconds of the longest expiration"),
-    _Option(
-        "deduplication-window",
-        _seconds(3600),
-        "120",
-        "seconds that the key of a message is remembered, so that it is taken once; 0 ignores keys",
-    ),
-    _Option("max-queue-messages", _count, "100000", "messages that may wait for the store; then they are refused"),
-    _Option("max-queue-bytes", _positive_size, "64Mi", "bytes of bodies that may wait for the store"),
-    _Option("max-subscriptions", _count, "10000", "subscriptions at one time"),
-    _Option("subscription-queue-bytes", _positive_size, "1Mi", "bytes that may wait for one subscriber; then it lags"),
-    _Option("delivery-queue-bytes", _positive_size, "128Mi", "bytes that may wait for all subscribers together"),
-    _Option("cache-bytes", _size, "32Mi", "bytes of recent messages kept for fetches and lagging subscribers"),
-    _Option(
-        "door",
-        _one_of("auto", "native", "grpcio"),
-        "auto",
-        "what speaks gRPC: native (a compiled extension), grpcio (portable), or auto: native where it is installed",
-    ),
-    _Option(
-        "store-wait",
-        _seconds(MAX_STORE_WAIT),
-        "0",
-        "seconds to wait at the start for a store that cannot be used, not ready and saying why; 0: end instead",
-    ),
-    _Option(
-        "peers",
-        _peers,
-        "",
-        "the other brokers on the same database: dns:///NAME:PORT, all addresses of a name, or HOST:PORT,HOST:PORT",
-    ),
-    _Option("peer-listen", _optional_address, "", "HOST:PORT for the other brokers, which nobody else should reach"),
-    _Option("drain-timeout", _seconds(3600), "25", "seconds that calls may take to end after SIGTERM"),
-    _Option("log-format", _one_of("text", "json"), "text", "log lines for people (text) or machines (json)"),
-    _Option("log-level", _one_of("debug", "info", "warning", "error"), "info", "the least severe level that is logged"),
-]
+    tls: Tls | None
+    """None: plain text."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -246,59 +84,112 @@ def parse_settings(arguments: Sequence[str], environment: Mapping[str, str] = os
             values[option.key] = option.parse(option.default if text is None else text)
         except ValueError as error:
             parser.error(f"{source}: {error}")
-    return _settings(values, parser)
+    chosen = _Values(values)
+    if impossible := _impossible(chosen):
+        parser.error(impossible)
+    return _settings(chosen)
 
 
-def _settings(values: Mapping[str, object], parser: argparse.ArgumentParser) -> Settings:
-    def size(key: str) -> int:
-        value = values[key]
+class _Values:
+    """The values of all options, by what they are."""
+
+    def __init__(self, values: Mapping[str, object]) -> None:
+        self._values = values
+
+    def text(self, key: str) -> str:
+        return str(self._values[key])
+
+    def number(self, key: str) -> int:
+        value = self._values[key]
         assert isinstance(value, int)
         return value
 
-    if size("max_body") > size("max_queue_bytes"):
-        parser.error("--max-body is larger than --max-queue-bytes: such a message could never be published")
-    if values["store"] == "postgres" and not (values["postgres_dsn"] or values["postgres_dsn_file"]):
-        parser.error(
-            "--store=postgres needs the URI of its database: BROKER_POSTGRES_DSN, --postgres-dsn or --postgres-dsn-file"
-        )
-    if values["store"] != "postgres" and (values["peers"] or values["peer_listen"]):
-        parser.error("--peers and --peer-listen are for brokers that share a store: --store=postgres")
-    if values["peers"] and not values["peer_listen"]:
-        parser.error("--peers needs --peer-listen: the other brokers want to follow this one too")
-    limits = Limits(
-        max_body=size("max_body"),
-        max_headers=size("max_headers"),
-        max_expiration=size("max_expiration"),
-        deduplication_window=float(str(values["deduplication_window"])),
-        max_queue_messages=size("max_queue_messages"),
-        max_queue_bytes=size("max_queue_bytes"),
-        max_subscriptions=size("max_subscriptions"),
-        cache_bytes=size("cache_bytes"),
-    )
-    door_limits = DoorLimits(
-        # Room for two of the largest messages in a frame, and for being told exactly what is too large.
-        max_request=max(4 * MIB, 2 * (size("max_body") + size("max_headers"))) + 64 * KIB,
-        max_stream_queue=size("subscription_queue_bytes"),
-        max_queued=size("delivery_queue_bytes"),
-    )
+    def seconds(self, key: str) -> float:
+        value = self._values[key]
+        assert isinstance(value, float)
+        return value
+
+
+def _impossible(values: _Values) -> str:
+    """Return what is wrong with values that are right one by one, or an empty string."""
+    text, number = values.text, values.number
+    if number("max_body") > number("max_queue_bytes"):
+        return "--max-body is larger than --max-queue-bytes: such a message could never be published"
+    if text("store") == "postgres":
+        if not (text("postgres_dsn") or text("postgres_dsn_file")):
+            names = "BROKER_POSTGRES_DSN, --postgres-dsn or --postgres-dsn-file"
+            return f"--store=postgres needs the URI of its database: {names}"
+    elif text("peers") or text("peer_listen"):
+        return "--peers and --peer-listen are for brokers that share a store: --store=postgres"
+    if text("peers") and not text("peer_listen"):
+        return "--peers needs --peer-listen: the other brokers want to follow this one too"
+    if bool(text("tls_cert_file")) != bool(text("tls_key_file")):
+        return "--tls-cert-file and --tls-key-file go together: give both for TLS, or none"
+    if text("tls_client_ca_file") and not text("tls_cert_file"):
+        return "--tls-client-ca-file needs --tls-cert-file and --tls-key-file: clients show certificates in TLS only"
+    return ""
+
+
+def _settings(values: _Values) -> Settings:
+    text, number, seconds = values.text, values.number, values.seconds
     return Settings(
-        listen=str(values["listen"]),
-        http=str(values["http"]),
-        door=str(values["door"]),
-        store=str(values["store"]),
-        sqlite_path=str(values["sqlite_path"]),
-        sqlite_limit=size("sqlite_limit"),
-        postgres_dsn=str(values["postgres_dsn"]),
-        postgres_dsn_file=str(values["postgres_dsn_file"]),
-        postgres_password_file=str(values["postgres_password_file"]),
-        postgres_pool=size("postgres_pool"),
-        memory_limit=size("memory_limit"),
-        store_wait=float(str(values["store_wait"])),
-        peers=str(values["peers"]),
-        peer_listen=str(values["peer_listen"]),
-        drain_timeout=float(str(values["drain_timeout"])),
-        log_format=str(values["log_format"]),
-        log_level=str(values["log_level"]),
-        limits=limits,
-        door_limits=door_limits,
+        listen=text("listen"),
+        http=text("http"),
+        door=text("door"),
+        store=text("store"),
+        sqlite_path=text("sqlite_path"),
+        sqlite_limit=number("sqlite_limit"),
+        postgres_dsn=text("postgres_dsn"),
+        postgres_dsn_file=text("postgres_dsn_file"),
+        postgres_password_file=text("postgres_password_file"),
+        postgres_pool=number("postgres_pool"),
+        memory_limit=number("memory_limit"),
+        store_wait=seconds("store_wait"),
+        peers=text("peers"),
+        peer_listen=text("peer_listen"),
+        drain_timeout=seconds("drain_timeout"),
+        log_format=text("log_format"),
+        log_level=text("log_level"),
+        limits=_limits(values),
+        door_limits=_door_limits(values),
+        tls=_tls(values),
+    )
+
+
+def _limits(values: _Values) -> Limits:
+    return Limits(
+        max_body=values.number("max_body"),
+        max_headers=values.number("max_headers"),
+        max_expiration=values.number("max_expiration"),
+        deduplication_window=values.seconds("deduplication_window"),
+        max_queue_messages=values.number("max_queue_messages"),
+        max_queue_bytes=values.number("max_queue_bytes"),
+        max_subscriptions=values.number("max_subscriptions"),
+        cache_bytes=values.number("cache_bytes"),
+    )
+
+
+def _door_limits(values: _Values) -> DoorLimits:
+    return DoorLimits(
+        # Room for two of the largest messages in a frame, and for being told exactly what is too large.
+        max_request=max(4 * MIB, 2 * (values.number("max_body") + values.number("max_headers"))) + 64 * KIB,
+        max_stream_queue=values.number("subscription_queue_bytes"),
+        max_queued=values.number("delivery_queue_bytes"),
+        max_connections=values.number("max_connections"),
+        max_streams=values.number("max_streams"),
+        max_queued_calls=values.number("max_queued_calls"),
+        keepalive_time=values.seconds("keepalive_time"),
+        keepalive_timeout=values.seconds("keepalive_timeout"),
+        keepalive_min_interval=values.seconds("keepalive_min_interval"),
+        max_connection_age=values.seconds("max_connection_age"),
+        max_connection_age_grace=values.seconds("max_connection_age_grace"),
+    )
+
+
+def _tls(values: _Values) -> Tls | None:
+    if not values.text("tls_cert_file"):
+        return None
+    client_ca = values.text("tls_client_ca_file")
+    return Tls(
+        Path(values.text("tls_cert_file")), Path(values.text("tls_key_file")), Path(client_ca) if client_ca else None
     )

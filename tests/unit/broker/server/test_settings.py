@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import pytest
 
-from broker.server.settings import OPTIONS, parse_settings
+from broker.server.options import OPTIONS
+from broker.server.settings import parse_settings
+from broker.server.tls import Tls
 
 
 def test_defaults():
@@ -10,7 +14,10 @@ def test_defaults():
     assert settings.limits.max_body == 1 << 20
     assert settings.limits.max_headers == 8 << 10
     assert settings.limits.deduplication_window == 120
-    assert settings.door.max_request > 4 << 20
+    assert settings.door_limits.max_request > 4 << 20
+    assert settings.door_limits.max_streams == 4096
+    assert settings.door_limits.max_connection_age == 0
+    assert settings.tls is None
 
 
 def test_the_command_line_wins_over_the_environment_and_that_over_defaults():
@@ -27,6 +34,8 @@ def test_the_command_line_wins_over_the_environment_and_that_over_defaults():
         ("max-body", "0"), ("max-body", "-1"), ("max-expiration", "1.5"), ("max-expiration", "3000000000"),
         ("max-queue-messages", "many"), ("drain-timeout", "-1"), ("drain-timeout", "nan"), ("log-level", "loud"),
         ("postgres-pool", "1"), ("deduplication-window", "-1"), ("deduplication-window", "2m"), ("max-headers", "8KB"),
+        ("max-connections", "0"), ("max-streams", "3000000000"), ("keepalive-timeout", "0"), ("keepalive-time", "30s"),
+        ("max-connection-age", "1000000"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_ends_with_one_line_that_names_it(flag, value, capsys):
@@ -44,7 +53,9 @@ def test_a_wrong_value_ends_with_one_line_that_names_it(flag, value, capsys):
 
 
 def test_unknown_options_and_impossible_combinations(capsys):
-    for arguments in (["--nonsense"], ["--max-body", "128Mi"]):
+    for arguments in (
+        ["--nonsense"], ["--max-body", "128Mi"], ["--tls-cert-file=a"], ["--tls-key-file=a"], ["--tls-client-ca-file=a"],
+    ):  # fmt: skip
         with pytest.raises(SystemExit) as exited:
             parse_settings(arguments, {})
         assert exited.value.code == 2
@@ -59,6 +70,12 @@ def test_help_explains_every_option_with_default_and_variable(capsys):
     for option in OPTIONS:
         assert f"--{option.flag}" in text
         assert f"(default {option.default or 'none'}; {option.variable})" in text
+
+
+def test_tls_is_three_files():
+    assert parse_settings(["--tls-cert-file=c", "--tls-key-file=k"], {}).tls == Tls(Path("c"), Path("k"))
+    files = {"BROKER_TLS_CERT_FILE": "c", "BROKER_TLS_KEY_FILE": "k", "BROKER_TLS_CLIENT_CA_FILE": "a"}
+    assert parse_settings([], files).tls == Tls(Path("c"), Path("k"), Path("a"))
 
 
 def test_a_mistyped_dsn_is_refused_without_showing_it(capsys):
