@@ -5,7 +5,7 @@ queued in one `Arrivals`. The service answers in lists, at any later time, from 
 gRPC framing and flow control; it knows nothing of protobuf messages, subjects, ids or limits of the broker.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -67,11 +67,19 @@ class DoorLimits:
     """The bounds of a door: sizes in bytes, times in seconds."""
 
     max_request: int = 4 << 20
-    """A larger request message is refused by gRPC itself with RESOURCE_EXHAUSTED."""
+    """A larger request message is refused: by the native door with INVALID_ARGUMENT, by gRPC itself with
+    RESOURCE_EXHAUSTED."""
+    max_received: int = 128 << 20
+    """Requests that have not been handed over yet; more calls are refused, streams held back (native door)."""
     max_stream_queue: int = 1 << 20
     """What may wait for one subscriber."""
+    max_stream_frames: int = 4096
+    """Frames that may wait for one subscriber, whatever their size."""
+    max_unanswered: int = 16
+    """Frames of a dialogue that may wait for their answers to be taken; HTTP/2 flow control holds the client back."""
     max_queued: int = 128 << 20
-    """What may wait for all subscribers together; beyond it those who have something waiting get no more."""
+    """What may wait for all subscribers together; beyond it those who have something waiting get no more (native door:
+    and at twice as much nobody gets more)."""
     max_connections: int = 10_000
     """More are closed as soon as they are made."""
     max_streams: int = 4096
@@ -113,7 +121,7 @@ class Door(Protocol):
 
 
 class DoorServer(Door, Protocol):
-    """A door that can be opened and closed."""
+    """A door that can be opened, watched and closed."""
 
     @property
     def name(self) -> str:
@@ -128,6 +136,9 @@ class DoorServer(Door, Protocol):
         Raises:
             OSError: the address cannot be listened on.
         """
+
+    def counters(self) -> Mapping[str, int]:
+        """Return what the door counts, by the names of `broker.telemetry.door`; it may count less than all of it."""
 
     async def stop(self, grace: float) -> None:
         """Accept nothing more, wait up to `grace` seconds for calls to end, then cut them off."""

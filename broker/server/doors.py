@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 from broker.server.door import DoorServer
 from broker.server.grpcio_door import GrpcioDoor
-from broker.server.service import ROUTES
+from broker.server.service import HEADERS, ROUTES
 from broker.server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def make_door(settings: Settings) -> DoorServer:
     if installed and settings.door != "grpcio":
         from broker.server.native_door import NativeDoor
 
-        return NativeDoor(settings.listen, ROUTES, settings.door_limits)
+        return NativeDoor(settings.listen, ROUTES, HEADERS, settings.door_limits)
     if settings.door == "auto":
         log.info("the native door would be many times faster; %s", HOW_TO_GET_IT)
     return GrpcioDoor(settings.listen, ROUTES, settings.door_limits)

@@ -19,11 +19,6 @@ log = logging.getLogger(__name__)
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
-MAX_FRAMES = 4096
-"""Frames in one subscription's queue, whatever their size."""
-MAX_UNANSWERED = 16
-"""Frames of a dialogue that may wait for their answer; the client is held back by HTTP/2 flow control."""
-
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -41,7 +36,7 @@ class GrpcioDoor:
         self._unary: dict[int, asyncio.Future[bytes | Ending]] = {}
         self._subscriptions: dict[int, Stream] = {}
         self._dialogues: dict[int, Stream] = {}
-        self._queued = 0
+        self._queued = self._cancelled = self._full = 0
         self._server = grpc.aio.server(
             handlers=[_Routes({route.path: self._method(index, route) for index, route in enumerate(routes)})],
             options=[
@@ -74,6 +69,15 @@ class GrpcioDoor:
         """Accept nothing more, wait for calls to end, cut off what is left after `grace` seconds."""
         await self._server.stop(grace)
 
+    def counters(self) -> dict[str, int]:
+        """Return what can be counted here; connections and what gRPC refuses by itself cannot."""
+        return {
+            "calls": len(self._unary) + len(self._subscriptions) + len(self._dialogues),
+            "queued_bytes": self._queued,
+            "calls_cancelled": self._cancelled,
+            "streams_full": self._full,
+        }
+
     def answer(self, answers: list[Answer]) -> None:
         """Answer unary calls."""
         for token, response in answers:
@@ -96,6 +100,7 @@ class GrpcioDoor:
             if stream is not None:
                 if self._is_full(stream):
                     refused.append(token)
+                    self._full += 1
                     continue
             else:
                 stream = self._dialogues.get(token)
@@ -121,7 +126,7 @@ class GrpcioDoor:
     def _is_full(self, stream: Stream) -> bool:
         if not stream.full and (
             stream.bytes >= self._limits.max_stream_queue
-            or len(stream.queue) >= MAX_FRAMES
+            or len(stream.queue) >= self._limits.max_stream_frames
             or (stream.queue and self._queued >= self._limits.max_queued)
         ):
             stream.refuse()
@@ -145,6 +150,7 @@ class GrpcioDoor:
         self._handle(Arrivals([], [(token, frame)], [], []))
 
     def _lost(self, token: int) -> None:
+        self._cancelled += 1
         self._handle(Arrivals([], [], [token], []))
 
     # One coroutine a call.
@@ -217,7 +223,7 @@ class GrpcioDoor:
         async for frame in requests:
             stream.unanswered += 1
             self._arrive_frame(token, frame)
-            while stream.unanswered >= MAX_UNANSWERED and stream.ending is None:
+            while stream.unanswered >= self._limits.max_unanswered and stream.ending is None:
                 stream.room.clear()
                 await stream.room.wait()
             if stream.ending is not None:

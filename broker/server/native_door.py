@@ -2,13 +2,19 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping, Sequence
 
-from brokercluster_native import Door as Extension
+import brokercluster_native as native
 
 from broker.server.door import Answer, Arrivals, DoorLimits, Ending, Handler, Route
+from broker.server.refusals import refusals
 
 DRAIN_POLL = 0.01
 """Seconds between looks at the connections that are left."""
+
+if native.PANIC != "abort":
+    # A broker without its door must end, so that it is started again; it would answer nobody otherwise.
+    raise ImportError("brokercluster_native was built without panic=abort: build it with the profiles of native/Cargo.toml")
 
 
 class NativeDoor:
@@ -16,28 +22,21 @@ class NativeDoor:
 
     name = "native"
 
-    def __init__(self, listen: str, routes: list[Route], limits: DoorLimits) -> None:
+    def __init__(self, listen: str, routes: Sequence[Route], headers: Sequence[str], limits: DoorLimits) -> None:
         self._listen = listen
         self._routes = [(route.path, route.kind) for route in routes]
+        self._headers = list(headers)
         self._limits = limits
         self._handle: Handler = lambda _: None
 
     async def start(self, handle: Handler) -> str:
         """Listen, and hand arrivals to `handle`."""
         self._handle = handle
-        limits = self._limits
-        self._door = door = Extension(
-            self._listen,
-            self._routes,
-            max_message=limits.max_request,
-            max_streams=10_000,
-            queue_frames=4096,
-            queue_bytes=limits.max_stream_queue,
+        self._door = door = native.Door(
+            self._listen, self._routes, self._headers, refusals(self._limits), self._limits
         )
-        self.answer = door.answer
-        self.open = door.open
-        self.send = door.send
-        self.finish = door.finish
+        # Straight to the extension: these are called for every batch.
+        self.answer, self.open, self.send, self.finish = door.answer, door.open, door.send, door.finish  # type: ignore[method-assign]
         asyncio.get_running_loop().add_reader(door.fileno(), self._take)
         return f"{self._listen.rpartition(':')[0]}:{door.port}"
 
@@ -52,20 +51,25 @@ class NativeDoor:
         self._take()
         self._door.stop()
 
-    def _take(self) -> None:
-        self._handle(Arrivals(*self._door.take()))
-
-    # Bound to the extension's own at the start.
+    def counters(self) -> Mapping[str, int]:
+        """Return what the extension counts."""
+        return self._door.counters()
 
     def answer(self, answers: list[Answer]) -> None:
         """Answer unary calls."""
+        self._door.answer(answers)
 
     def open(self, tokens: list[int]) -> None:
         """Send initial metadata now."""
+        self._door.open(tokens)
 
     def send(self, frames: list[bytes], tokens: list[int]) -> list[int]:
         """Queue frames; returns the subscriptions that are full."""
-        return []
+        return self._door.send(frames, tokens)
 
     def finish(self, endings: list[Ending]) -> None:
         """End calls and streams with a status."""
+        self._door.finish(endings)
+
+    def _take(self) -> None:
+        self._handle(Arrivals(*self._door.take()))

@@ -36,6 +36,9 @@ ROUTES = [
     Route("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "dialogue"),
 ]
 
+HEADERS: list[str] = ["traceparent"]
+"""Request headers that come with each call."""
+
 DRAINING = Unavailable("DRAINING", "this server is shutting down: connect again, subscribers after their last id")
 
 UNEXPECTED = Unavailable("UNEXPECTED", "the server failed; its log has the cause")

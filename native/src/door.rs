@@ -1,24 +1,39 @@
 //! What Python sees.
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue};
-use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
+use bytes::BytesMut;
+use http::HeaderName;
+use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use tokio::net::{TcpListener, TcpSocket};
 
+use crate::account::{Chunk, Hold};
+use crate::budget::{Budget, Charge};
 use crate::frame;
 use crate::inbox::{Arrival, Inbox};
+use crate::limits::Limits;
 use crate::lock;
 use crate::outbox::{Command, Outbox};
-use crate::server::{serve, Kind, Limits, Route, Shared};
-use crate::status::{Code, Status};
+use crate::refusal::{Refusal, Refusals};
+use crate::server::serve;
+use crate::shared::{Counters, Kind, Shared};
+use crate::status::Status;
 use crate::table::{Call, Table};
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// An answer up to this size is not held against the budget: a publish that was stored shall hear so.
+const SMALL_ANSWER: usize = 1024;
+
+/// Code, message, details, trailers.
+type Said = (u32, String, Vec<u8>, Vec<(String, String)>);
+/// With the token before them.
+type Ending = (u64, u32, String, Vec<u8>, Vec<(String, String)>);
 
 #[pyclass(frozen)]
 pub struct Door {
@@ -28,24 +43,17 @@ pub struct Door {
 
 #[pymethods]
 impl Door {
-    /// routes: (path, "unary" | "subscription" | "dialogue", shape or None) each.
     #[new]
-    #[pyo3(signature = (address, routes, *, metadata=vec![], max_message=4 << 20, max_streams=1000,
-                        max_waiting=100_000, queue_frames=1000, queue_bytes=1 << 20, max_unanswered=16))]
-    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (listen, routes, metadata, refusals, limits))]
     fn new(
-        address: &str,
+        listen: &str,
         routes: Vec<(String, String)>,
         metadata: Vec<String>,
-        max_message: usize,
-        max_streams: u32,
-        max_waiting: usize,
-        queue_frames: usize,
-        queue_bytes: usize,
-        max_unanswered: usize,
+        refusals: HashMap<String, Said>,
+        limits: Limits,
     ) -> PyResult<Self> {
         let mut paths = HashMap::new();
-        let mut table = Vec::new();
+        let mut kinds = Vec::new();
         for (path, kind) in routes {
             let kind = match kind.as_str() {
                 "unary" => Kind::Unary,
@@ -53,34 +61,40 @@ impl Door {
                 "dialogue" => Kind::Dialogue,
                 other => return Err(PyValueError::new_err(format!("{path}: no such kind of call: {other}"))),
             };
-            paths.insert(path, table.len());
-            table.push(Route { kind });
+            paths.insert(path, kinds.len());
+            kinds.push(kind);
         }
         let metadata = metadata
             .iter()
             .map(|name| name.parse().map_err(|_| PyValueError::new_err(format!("bad header name {name:?}"))))
             .collect::<PyResult<Vec<HeaderName>>>()?;
+        // one thread: a multi-thread runtime costs a third of the rate
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _entered = runtime.enter();
+            listen_on(listen).map_err(|error| PyOSError::new_err(format!("cannot listen on {listen}: {error}")))?
+        };
+        let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             paths,
             metadata,
-            limits: Limits { message: max_message, streams: max_streams, queue_frames, queue_bytes, max_unanswered },
-            inbox: Inbox::new(table.len(), max_waiting)?,
+            inbox: Arc::new(Inbox::new(kinds.len(), limits.max_queued_calls)?),
+            routes: kinds,
+            refusals: Refusals::new(statuses(refusals)?),
             outbox: Outbox::default(),
             table: Mutex::new(Table::default()),
-            connections: AtomicUsize::new(0),
-            routes: table,
+            received: Budget::new(limits.max_received),
+            undelivered: Budget::new(limits.max_queued),
+            counters: Counters::default(),
+            sweep: tokio::sync::Notify::new(),
+            limits,
         });
-        let listener = TcpListener::bind(address).map_err(|e| PyOSError::new_err(format!("{address}: {e}")))?;
-        listener.set_nonblocking(true)?;
-        let door = Door { shared: shared.clone(), address: listener.local_addr()? };
-        // one thread: a multi-thread runtime costs a third of the rate
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let door = Door { shared: shared.clone(), address };
         std::thread::Builder::new().name("door".into()).spawn(move || {
-            runtime.block_on(async move {
-                if let Ok(listener) = tokio::net::TcpListener::from_std(listener) {
-                    serve(listener, shared).await;
-                }
-            });
+            runtime.block_on(serve(listener, shared.clone()));
+            drop(runtime);
+            let calls = std::mem::take(&mut *lock(&shared.table));
+            drop(calls);
         })?;
         Ok(door)
     }
@@ -99,32 +113,50 @@ impl Door {
     ///
     /// calls: [(route, [(token, request, metadata or None), ...]), ...]
     /// frames: [(token, message, or None at the client's end), ...]
-    /// gone: [(token, code), ...], writable: [token, ...]
+    /// gone: [token, ...], writable: [token, ...]
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let mut batch = self.shared.inbox.take();
         self.drop_the_dead(&mut batch.calls);
         let calls = PyList::empty(py);
         for (route, arrivals) in batch.calls.into_iter().enumerate().filter(|(_, calls)| !calls.is_empty()) {
-                        let items = arrivals.into_iter().map(|arrival| arrival.into_python(py)).collect::<PyResult<Vec<_>>>()?;
+            let items = arrivals.into_iter().map(|arrival| arrival.into_python(py)).collect::<PyResult<Vec<_>>>()?;
             calls.append((route, PyList::new(py, items)?))?;
         }
-        let frames = batch.frames.into_iter().map(|(token, message)| (token, message.map(|m| PyBytes::new(py, &m))));
+        let frames = batch.frames.into_iter();
+        let frames = frames.map(|(token, frame)| (token, frame.map(|frame| PyBytes::new(py, &frame.message))));
         let frames = PyList::new(py, frames.collect::<Vec<_>>())?;
-        let gone = PyList::new(py, batch.gone.iter().map(|(token, _)| token))?;
+        let gone = PyList::new(py, batch.gone)?;
         let writable = PyList::new(py, batch.writable)?;
         (calls, frames, gone, writable).into_pyobject(py)
     }
 
     /// Response messages of unary calls: [(token, message), ...].
     fn answer(&self, answers: &Bound<'_, PyList>) -> PyResult<()> {
+        let undelivered = &self.shared.undelivered;
         let mut framed = Vec::with_capacity(answers.len());
+        let mut refused = Vec::new();
         let mut buffer = BytesMut::with_capacity(answers.len() * 16);
         for item in answers.iter() {
             let (token, message): (u64, Bound<'_, PyBytes>) = item.extract()?;
-            frame::put(&mut buffer, message.as_bytes());
-            framed.push((token, buffer.split().freeze()));
+            let message = message.as_bytes();
+            let mut hold = Hold::Nothing;
+            if message.len() > SMALL_ANSWER {
+                let mut charge = Charge::new(undelivered);
+                if !charge.add(message.len()) {
+                    refused.push((token, self.shared.refusals.status(Refusal::TooManyAnswerBytes)));
+                    continue;
+                }
+                hold = Hold::Charge(charge);
+            }
+            frame::put(&mut buffer, message);
+            framed.push((token, Chunk::new(buffer.split().freeze(), hold)));
         }
-        self.shared.outbox.push(Command::Answer(framed));
+        if !framed.is_empty() {
+            self.shared.outbox.push(Command::Answer(framed));
+        }
+        if !refused.is_empty() {
+            self.shared.outbox.push(Command::Finish(refused));
+        }
         Ok(())
     }
 
@@ -133,51 +165,49 @@ impl Door {
         self.shared.outbox.push(Command::Open(tokens));
     }
 
-    /// One message, or a list of messages, into each of these streams; all of them or none per stream.
+    /// The same messages into each of these streams; all of them or none per stream. Framed once, shared by all.
     /// Returns the tokens whose queue was full: they got nothing, and `take` says when they are writable.
-    fn send<'py>(&self, messages: &Bound<'py, PyAny>, tokens: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
-        let py = messages.py();
-        let mut buffer = BytesMut::new();
-        let mut frames = 1;
-        if let Ok(message) = messages.cast::<PyBytes>() {
-            frame::put(&mut buffer, message.as_bytes());
-        } else if let Ok(list) = messages.cast::<PyList>() {
-            frames = list.len();
-            buffer.reserve(list.iter().map(|m| m.len().unwrap_or(0) + frame::PREFIX).sum());
-            for message in list.iter() {
-                frame::put(&mut buffer, message.cast::<PyBytes>()?.as_bytes());
-            }
-        } else {
-            return Err(PyTypeError::new_err("messages: bytes or a list of bytes"));
-        }
-        let data = buffer.freeze();
-        let mut sinks = Vec::with_capacity(tokens.len());
+    fn send<'py>(&self, messages: &Bound<'py, PyList>, tokens: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyList>> {
         let mut full = Vec::new();
-        {
+        let mut size = 0;
+        for message in messages.iter() {
+            size += message.cast::<PyBytes>()?.as_bytes().len() + frame::PREFIX;
+        }
+        let mut sinks = Vec::with_capacity(tokens.len());
+        if !messages.is_empty() {
             let mut table = lock(&self.shared.table);
             for token in tokens.iter() {
                 let token: u64 = token.extract()?;
-                if let Some(Call::Stream(sink)) = table.get(token) {
-                    if sink.admit(frames, data.len(), &self.shared) {
-                        sinks.push(sink.clone());
-                    } else {
-                        full.push(token);
-                    }
+                let Some(Call::Stream(sink)) = table.get(token) else { continue };
+                match sink.account.admit(messages.len(), size) {
+                    Some(permit) => sinks.push((sink.clone(), permit)),
+                    None => full.push(token),
                 }
             }
         }
-        if frames > 0 && !sinks.is_empty() {
-            self.shared.outbox.push(Command::Send(sinks, data, frames));
+        if !full.is_empty() {
+            self.shared.counters.streams_full.fetch_add(full.len() as u64, Ordering::Relaxed);
         }
-        PyList::new(py, full)
+        if !sinks.is_empty() {
+            let mut buffer = BytesMut::with_capacity(size);
+            for message in messages.iter() {
+                frame::put(&mut buffer, message.cast::<PyBytes>()?.as_bytes());
+            }
+            self.shared.outbox.push(Command::Send(sinks, buffer.freeze()));
+        }
+        PyList::new(messages.py(), full)
     }
 
-    /// Ends calls of any kind: [(token, code, message, details), ...]; streams after what was sent to them.
-    fn finish(&self, endings: Vec<(u64, u32, String, Vec<u8>, Vec<(String, String)>)>) {
+    /// Ends calls of any kind: [(token, code, message, details, trailers), ...]; streams after what was sent to them.
+    fn finish(&self, endings: Vec<Ending>) -> PyResult<()> {
+        if endings.is_empty() {
+            return Ok(());
+        }
         let endings = endings.into_iter().map(|(token, code, message, details, trailers)| {
-            (token, Status { code, message, details: Bytes::from(details), trailers })
+            Ok((token, status(&(code, message, details, trailers))?))
         });
-        self.shared.outbox.push(Command::Finish(endings.collect()));
+        self.shared.outbox.push(Command::Finish(endings.collect::<PyResult<_>>()?));
+        Ok(())
     }
 
     /// No new connections; GOAWAY to the standing ones, which close when their calls have ended.
@@ -190,12 +220,35 @@ impl Door {
         self.shared.outbox.push(Command::Stop);
     }
 
+    /// Numbers by name, for metrics.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counters = PyDict::new(py);
-        counters.set_item("connections", self.shared.connections.load(Ordering::Relaxed))?;
-        counters.set_item("calls", lock(&self.shared.table).len())?;
-        counters.set_item("wakes", self.shared.inbox.wakes.load(Ordering::Relaxed))?;
-        Ok(counters)
+        let shared = &self.shared;
+        let counters = &shared.counters;
+        let found = PyDict::new(py);
+        found.set_item("connections", counters.connections.load(Ordering::Relaxed))?;
+        found.set_item("calls", lock(&shared.table).len())?;
+        found.set_item("waiting", shared.inbox.waiting())?;
+        found.set_item("received_waiting_bytes", shared.received.used())?;
+        found.set_item("queued_bytes", shared.undelivered.used())?;
+        found.set_item("batches", shared.inbox.batches())?;
+        for (name, counter) in [
+            ("connections_accepted", &counters.connections_accepted),
+            ("connections_refused", &counters.connections_refused),
+            ("connections_dead", &counters.connections_dead),
+            ("connections_abusive", &counters.connections_abusive),
+            ("connections_aged", &counters.connections_aged),
+            ("handshakes_failed", &counters.handshakes_failed),
+            ("calls_cancelled", &counters.calls_cancelled),
+            ("streams_full", &counters.streams_full),
+            ("received_bytes", &counters.received_bytes),
+            ("sent_bytes", &counters.sent_bytes),
+        ] {
+            found.set_item(name, counter.load(Ordering::Relaxed))?;
+        }
+        for (name, count) in shared.refusals.counts() {
+            found.set_item(format!("refused_{name}"), count)?;
+        }
+        Ok(found)
     }
 }
 
@@ -203,27 +256,28 @@ impl Door {
     /// Calls whose deadline has passed or whose client has gone while they waited cost Python nothing.
     fn drop_the_dead(&self, calls: &mut [Vec<Arrival>]) {
         let now = Instant::now();
-        let mut cx = Context::from_waker(Waker::noop());
         let mut expired = Vec::new();
+        let mut dropped = Vec::new();
         let mut table = lock(&self.shared.table);
         for arrivals in calls {
             arrivals.retain(|arrival| {
-                if arrival.deadline.is_some_and(|deadline| deadline <= now) {
-                    expired.push((arrival.token, Status::new(Code::DeadlineExceeded, "")));
-                    return false;
-                }
                 let reset = match table.get(arrival.token) {
-                    Some(Call::Unary(respond)) => respond.poll_reset(&mut cx).is_ready(),
+                    Some(Call::Unary(unary)) => unary.is_reset(),
                     Some(Call::Stream(_)) => return true,
                     None => return false,
                 };
                 if reset {
-                    table.remove(arrival.token);
+                    dropped.push(table.remove(arrival.token));
+                } else if arrival.deadline.is_some_and(|deadline| deadline <= now) {
+                    expired.push((arrival.token, self.shared.refusals.status(Refusal::Expired)));
+                    return false;
                 }
                 !reset
             });
         }
         drop(table);
+        self.shared.counters.calls_cancelled.fetch_add(dropped.len() as u64, Ordering::Relaxed);
+        drop(dropped);
         if !expired.is_empty() {
             self.shared.outbox.push(Command::Finish(expired));
         }
@@ -233,10 +287,33 @@ impl Door {
 impl Arrival {
     fn into_python<'py>(self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let metadata = self.metadata.map(|values| {
-            values.into_iter().map(|v| v.as_ref().and_then(|v: &HeaderValue| v.to_str().ok()).map(|v| PyString::new(py, v))).collect::<Vec<_>>()
+            let text = |value: &http::HeaderValue| value.to_str().ok().map(|text| PyString::new(py, text));
+            values.iter().map(|value| value.as_ref().and_then(text)).collect::<Vec<_>>()
         });
         let request = self.message.map(|message| PyBytes::new(py, &message));
         (self.token, request, metadata).into_pyobject(py)
     }
 }
 
+fn listen_on(listen: &str) -> std::io::Result<TcpListener> {
+    let address = listen.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // so that a restart can listen while connections of before still time out
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// In the order of `Refusal::NAMES`.
+fn statuses(mut said: HashMap<String, Said>) -> PyResult<Vec<Status>> {
+    let statuses = Refusal::NAMES.iter().map(|&name| match said.remove(name) {
+        Some(said) => status(&said),
+        None => Err(PyValueError::new_err(format!("refusals: {name} is missing"))),
+    });
+    statuses.collect()
+}
+
+fn status((code, message, details, trailers): &Said) -> PyResult<Status> {
+    Status::new(*code, message, details, trailers)
+        .ok_or_else(|| PyValueError::new_err(format!("trailers that are no headers: {trailers:?}")))
+}

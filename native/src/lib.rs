@@ -2,19 +2,28 @@
 //! in batches. Python is woken through one descriptor, takes everything that has queued in one call
 //! and answers in one call. See `door.rs` for what Python sees.
 //!
-//! Who runs where: `door` on Python's thread; `server`, `connection`, `sink` on the runtime's.
-//! The two meet in `inbox` (towards Python) and `outbox` (towards the network).
+//! Who runs where: `door` on Python's thread; everything else on the runtime's. The two meet in
+//! `inbox` (towards Python), `outbox` (towards the network) and `table` (the calls that stand).
 
+mod account;
+mod bell;
+mod budget;
+mod call;
 mod connection;
 mod door;
 mod frame;
+mod head;
 mod inbox;
+mod limits;
+mod meter;
 mod outbox;
-mod request;
+mod refusal;
 mod server;
+mod shared;
 mod sink;
 mod status;
 mod table;
+mod upload;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,5 +36,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[pymodule]
 fn brokercluster_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("PANIC", if cfg!(panic = "abort") { "abort" } else { "unwind" })?;
+    module.add("REFUSALS", refusal::Refusal::NAMES)?;
     module.add_class::<door::Door>()
 }

@@ -1,111 +1,74 @@
 //! The runtime's thread: listener, connections, and Python's commands.
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::server::SendResponse;
-use http::HeaderName;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::account::Chunk;
 use crate::connection;
-use crate::inbox::Inbox;
 use crate::lock;
-use crate::outbox::{Command, Outbox};
-use crate::status::{opening, Code, Status};
-use crate::table::{Call, Table};
+use crate::outbox::Command;
+use crate::refusal::Refusal;
+use crate::shared::{refuse, Shared};
+use crate::status::{opening, Status};
+use crate::table::{Call, Lost};
 
-#[derive(Clone, Copy, PartialEq)]
-pub enum Kind {
-    Unary,
-    /// One request, a stream of responses.
-    Subscription,
-    /// Streams both ways.
-    Dialogue,
-}
+/// How late an expired or abandoned unary call may be noticed.
+const SWEEP: Duration = Duration::from_millis(20);
+/// Calls looked at in one sweep, which keeps the table from Python meanwhile.
+const SWEPT: usize = 4096;
+/// Between attempts to accept when that fails: out of file descriptors, mostly.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
 
-pub struct Route {
-    pub kind: Kind,
-}
-
-pub struct Limits {
-    pub message: usize,
-    pub streams: u32,
-    pub queue_frames: usize,
-    pub queue_bytes: usize,
-    pub max_unanswered: usize,
-}
-
-pub struct Shared {
-    pub paths: HashMap<String, usize>,
-    pub routes: Vec<Route>,
-    pub metadata: Vec<HeaderName>,
-    pub limits: Limits,
-    pub inbox: Inbox,
-    pub outbox: Outbox,
-    pub table: Mutex<Table>,
-    pub connections: AtomicUsize,
-}
-
-impl Shared {
-    pub fn forget(&self, token: u64) {
-        lock(&self.table).remove(token);
-    }
-}
-
+/// Serves until `Stop`.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let (drain, draining) = watch::channel(false);
+    // Tasks of their own, since an accept that ends at the drain must not end the others.
     tokio::spawn(accept(listener, draining, shared.clone()));
+    tokio::spawn(sweep(shared.clone()));
     obey(&shared, drain).await;
 }
 
 async fn accept(listener: TcpListener, mut draining: watch::Receiver<bool>, shared: Arc<Shared>) {
+    let counters = &shared.counters;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = draining.changed() => return,
         };
-        match accepted {
-            Ok((socket, _)) => {
-                let _ = socket.set_nodelay(true);
-                let (shared, draining) = (shared.clone(), draining.clone());
-                shared.connections.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(async move {
-                    connection::serve(socket, draining, &shared).await;
-                    shared.connections.fetch_sub(1, Ordering::Relaxed);
-                });
-            }
-            // out of file descriptors, mostly: wait until some are closed
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        let Ok((socket, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_AGAIN).await;
+            continue;
+        };
+        if counters.connections.load(Ordering::Relaxed) >= shared.limits.max_connections {
+            counters.connections_refused.fetch_add(1, Ordering::Relaxed);
+            continue;
         }
+        let _ = socket.set_nodelay(true);
+        let number = counters.connections_accepted.fetch_add(1, Ordering::Relaxed);
+        counters.connections.fetch_add(1, Ordering::Relaxed);
+        let (shared, draining) = (shared.clone(), draining.clone());
+        tokio::spawn(async move {
+            connection::serve(socket, number, draining, &shared).await;
+            shared.counters.connections.fetch_sub(1, Ordering::Relaxed);
+        });
     }
 }
 
-/// Until `Stop`.
 async fn obey(shared: &Shared, drain: watch::Sender<bool>) {
     loop {
         for command in shared.outbox.next().await {
             match command {
                 Command::Answer(answers) => answer(answers, shared),
-                Command::Open(tokens) => {
-                    for token in tokens {
-                        if let Some(Call::Stream(sink)) = lock(&shared.table).get(token) {
-                            sink.open();
-                        }
+                Command::Open(tokens) => tokens.into_iter().for_each(|token| open(token, shared)),
+                Command::Send(sinks, data) => {
+                    for (sink, permit) in sinks {
+                        sink.send(data.clone(), permit);
                     }
                 }
-                Command::Send(sinks, data, frames) => {
-                    for sink in sinks {
-                        sink.send(data.clone(), frames, shared);
-                    }
-                }
-                Command::Finish(endings) => {
-                    for (token, status) in endings {
-                        finish(token, status, shared);
-                    }
-                }
+                Command::Finish(endings) => endings.into_iter().for_each(|(token, status)| finish(token, status, shared)),
                 Command::Drain => drop(drain.send(true)),
                 Command::Stop => return,
             }
@@ -113,16 +76,24 @@ async fn obey(shared: &Shared, drain: watch::Sender<bool>) {
     }
 }
 
-fn answer(answers: Vec<(u64, Bytes)>, shared: &Shared) {
+fn open(token: u64, shared: &Shared) {
+    let sink = match lock(&shared.table).get(token) {
+        Some(Call::Stream(sink)) => sink.clone(),
+        _ => return,
+    };
+    sink.open();
+}
+
+fn answer(answers: Vec<(u64, Chunk)>, shared: &Shared) {
     let calls: Vec<_> = {
         let mut table = lock(&shared.table);
         answers.into_iter().map(|(token, message)| (table.remove(token), message)).collect()
     };
-    let trailers = Status::new(Code::Ok, "").trailers();
+    let trailers = Status::ok().trailers();
     for (call, message) in calls {
-        if let Some(Call::Unary(mut respond)) = call {
+        if let Some(Call::Unary(mut unary)) = call {
             // an error here means that the client has gone
-            if let Ok(mut stream) = respond.send_response(opening(), false) {
+            if let Ok(mut stream) = unary.respond.send_response(opening(), false) {
                 if stream.send_data(message, false).is_ok() {
                     let _ = stream.send_trailers(trailers.clone());
                 }
@@ -137,19 +108,44 @@ fn finish(token: u64, status: Status, shared: &Shared) {
         Some(Call::Stream(sink)) => {
             let sink = sink.clone();
             drop(table);
-            sink.finish(status, shared);
+            sink.finish(status);
         }
         Some(Call::Unary(_)) => {
             let call = table.remove(token);
             drop(table);
-            if let Some(Call::Unary(respond)) = call {
-                refuse(respond, &status);
+            if let Some(Call::Unary(unary)) = call {
+                refuse(unary.respond, &status);
             }
         }
         None => {}
     }
 }
 
-pub fn refuse(mut respond: SendResponse<Bytes>, status: &Status) {
-    let _ = respond.send_response(status.response(), true);
+/// Ends unary calls whose time is over and forgets those whose clients have gone, while there are any.
+async fn sweep(shared: Arc<Shared>) {
+    loop {
+        shared.sweep.notified().await;
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            let (lost, left) = {
+                let mut table = lock(&shared.table);
+                (table.sweep(SWEPT), table.unary())
+            };
+            for call in lost {
+                match call {
+                    Lost::Expired(token, unary) => {
+                        shared.refuse(unary.respond, Refusal::Expired);
+                        shared.inbox.gone(token);
+                    }
+                    Lost::Reset(token) => {
+                        shared.counters.calls_cancelled.fetch_add(1, Ordering::Relaxed);
+                        shared.inbox.gone(token);
+                    }
+                }
+            }
+            if left == 0 {
+                break;
+            }
+        }
+    }
 }

@@ -1,0 +1,112 @@
+//! A number of bytes that many share.
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+
+use crate::lock;
+
+pub struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+    /// Who found it exhausted and waits for it to be less so.
+    waiting: Mutex<Vec<Waker>>,
+    waiters: AtomicUsize,
+}
+
+impl Budget {
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Budget {
+            used: AtomicUsize::new(0),
+            limit,
+            waiting: Mutex::default(),
+            waiters: AtomicUsize::new(0),
+        })
+    }
+
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Whether more than `times` the limit is taken.
+    pub fn exceeds(&self, times: usize) -> bool {
+        self.used() >= self.limit.saturating_mul(times)
+    }
+
+    pub fn take(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn give(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::AcqRel);
+        if self.waiters.load(Ordering::Acquire) > 0 && !self.exceeds(1) {
+            let waiting = std::mem::take(&mut *lock(&self.waiting));
+            self.waiters.store(0, Ordering::Release);
+            waiting.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Wakes this task once there is room. The caller looks again after this: room may have come meanwhile.
+    pub fn wait(&self, waker: &Waker) {
+        let mut waiting = lock(&self.waiting);
+        waiting.push(waker.clone());
+        self.waiters.store(waiting.len(), Ordering::Release);
+    }
+}
+
+/// Bytes taken from a budget; given back when it is dropped.
+pub struct Charge {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Charge {
+    pub fn new(budget: &Arc<Budget>) -> Self {
+        Charge { budget: budget.clone(), bytes: 0 }
+    }
+
+    /// False: the budget is exhausted, and nothing was taken.
+    #[must_use]
+    pub fn add(&mut self, bytes: usize) -> bool {
+        if self.budget.exceeds(1) {
+            return false;
+        }
+        self.budget.take(bytes);
+        self.bytes += bytes;
+        true
+    }
+
+    /// Takes a part out, to be given back on its own.
+    pub fn split(&mut self, bytes: usize) -> Charge {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Charge { budget: self.budget.clone(), bytes }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.budget.give(self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charge_gives_back_what_it_took() {
+        let budget = Budget::new(10);
+        let mut charge = Charge::new(&budget);
+        assert!(charge.add(8));
+        assert!(charge.add(8), "the last one may go beyond the limit");
+        assert!(!charge.add(1), "then nothing more");
+        let part = charge.split(10);
+        assert_eq!(budget.used(), 16);
+        drop(charge);
+        assert_eq!(budget.used(), 10);
+        drop(part);
+        assert_eq!(budget.used(), 0);
+    }
+}

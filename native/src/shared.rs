@@ -1,0 +1,91 @@
+//! What the threads and tasks of a door share.
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex};
+
+use h2::server::SendResponse;
+use http::HeaderName;
+use tokio::sync::Notify;
+
+use crate::account::Chunk;
+use crate::budget::Budget;
+use crate::inbox::Inbox;
+use crate::limits::Limits;
+use crate::lock;
+use crate::outbox::Outbox;
+use crate::refusal::{Refusal, Refusals};
+use crate::status::Status;
+use crate::table::{Call, Table};
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Kind {
+    Unary,
+    /// One request, a stream of responses.
+    Subscription,
+    /// Streams both ways.
+    Dialogue,
+}
+
+/// Numbers since the start, but `connections`.
+#[derive(Default)]
+pub struct Counters {
+    pub connections: AtomicUsize,
+    pub connections_accepted: AtomicU64,
+    pub connections_refused: AtomicU64,
+    /// Ended before they spoke HTTP/2 (or TLS).
+    pub handshakes_failed: AtomicU64,
+    /// Ended because nobody answered our pings.
+    pub connections_dead: AtomicU64,
+    /// Ended because of what the client did with them.
+    pub connections_abusive: AtomicU64,
+    pub connections_aged: AtomicU64,
+    pub calls_cancelled: AtomicU64,
+    pub streams_full: AtomicU64,
+    pub received_bytes: AtomicU64,
+    pub sent_bytes: AtomicU64,
+}
+
+pub struct Shared {
+    pub paths: HashMap<String, usize>,
+    pub routes: Vec<Kind>,
+    pub metadata: Vec<HeaderName>,
+    pub limits: Limits,
+    pub refusals: Refusals,
+    pub inbox: Arc<Inbox>,
+    pub outbox: Outbox,
+    pub table: Mutex<Table>,
+    /// Bytes of requests that Python has not taken yet.
+    pub received: Arc<Budget>,
+    /// Bytes that clients have not taken yet.
+    pub undelivered: Arc<Budget>,
+    pub counters: Counters,
+    /// Rung when the first unary call stands.
+    pub sweep: Notify,
+}
+
+impl Shared {
+    pub fn insert(&self, make: impl FnOnce(u64) -> Call) -> u64 {
+        let mut table = lock(&self.table);
+        let before = table.unary();
+        let token = table.insert(make);
+        if before == 0 && table.unary() == 1 {
+            self.sweep.notify_one();
+        }
+        token
+    }
+
+    pub fn forget(&self, token: u64) {
+        // outside the lock: what it holds on to may take other locks when it goes
+        let call = lock(&self.table).remove(token);
+        drop(call);
+    }
+
+    pub fn refuse(&self, respond: SendResponse<Chunk>, refusal: Refusal) {
+        refuse(respond, &self.refusals.status(refusal));
+    }
+}
+
+/// Ends a call that has got nothing yet. An error means that the client has gone.
+pub fn refuse(mut respond: SendResponse<Chunk>, status: &Status) {
+    let _ = respond.send_response(status.response(), true);
+}
