@@ -14,7 +14,9 @@ DRAIN_POLL = 0.01
 
 if native.PANIC != "abort":
     # A broker without its door must end, so that it is started again; it would answer nobody otherwise.
-    raise ImportError("brokercluster_native was built without panic=abort: build it with the profiles of native/Cargo.toml")
+    raise ImportError(
+        "brokercluster_native was built without panic=abort: build it with the profiles of native/Cargo.toml"
+    )
 
 
 class NativeDoor:
@@ -32,9 +34,7 @@ class NativeDoor:
     async def start(self, handle: Handler) -> str:
         """Listen, and hand arrivals to `handle`."""
         self._handle = handle
-        self._door = door = native.Door(
-            self._listen, self._routes, self._headers, refusals(self._limits), self._limits
-        )
+        self._door = door = native.Door(self._listen, self._routes, self._headers, refusals(self._limits), self._limits)
         # Straight to the extension: these are called for every batch.
         self.answer, self.open, self.send, self.finish = door.answer, door.open, door.send, door.finish  # type: ignore[method-assign]
         asyncio.get_running_loop().add_reader(door.fileno(), self._take)

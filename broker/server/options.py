@@ -97,7 +97,7 @@ def _seconds(largest: int) -> Callable[[str], float]:
 
 def _interval(text: str) -> float:
     seconds = _seconds(3600)(text)
-    if not 0 < seconds:
+    if not seconds > 0:
         raise ValueError(f"{text!r} is too short: give a number of seconds above 0")
     return seconds
 

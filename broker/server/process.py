@@ -21,6 +21,7 @@ from broker.server.service import Service
 from broker.server.settings import Settings, parse_settings
 from broker.server.wire import encode_messages
 from broker.store.contract import Store
+from broker.telemetry.door import DoorMetrics
 from broker.telemetry.logs import configure_logging
 from broker.telemetry.metrics import Metrics
 
@@ -140,6 +141,7 @@ async def _serve(
     mesh = _mesh(settings, store, metrics)
     service = Service(door, store, settings.limits, metrics, mesh)
     listen = await door.start(service.handle)
+    DoorMetrics(metrics.registry, door.counters)
     peers = f" peers={await _join(mesh, service, settings.peer_listen)}" if mesh is not None else ""
     service.start()
     readiness.follow(service)

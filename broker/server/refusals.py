@@ -20,7 +20,7 @@ def refusals(limits: DoorLimits) -> Mapping[str, tuple[int, str, bytes, list[tup
         "bad_timeout": "grpc-timeout is not a number of at most 8 digits and one of H, M, S, m, u, n",
         "not_one_message": "the call takes exactly one request message",
         "cut_off": "the request ends within a message",
-        "bad_compression": "the request message is not compressed as grpc-encoding says: use gzip, or leave it as it is",
+        "bad_compression": "the request message is not compressed as grpc-encoding says: use gzip or leave it plain",
     }
     errors: dict[str, Refused] = {
         name: InvalidRequest("REQUEST_MALFORMED", text, {"message": "grpc"}) for name, text in malformed.items()

@@ -1,9 +1,12 @@
 //! What has been queued for one stream and has not left yet.
 //!
+//! A stream is bounded by the frames and bytes queued for it, all streams by the memory that they take, in
+//! which bytes that go to many count once.
+//!
 //! Python's thread asks `admit` and hears at once whether the stream takes the bytes. A permit travels with
 //! them, through the sink and through h2, and settles the account when the last of them has been written.
 use std::sync::{Arc, Mutex};
-use std::task::{Wake, Waker};
+use std::task::Waker;
 
 use bytes::{Buf, Bytes};
 
@@ -53,25 +56,17 @@ impl Account {
     /// None: it is full. A refusal holds until half of what is queued has left, so that a slow client misses
     /// the end of a series, not parts of it.
     ///
-    /// Who has nothing queued may go on when all streams together have too much, up to twice the budget:
-    /// those who read are not held up by those who do not.
-    pub fn admit(self: &Arc<Self>, frames: usize, bytes: usize) -> Option<Permit> {
+    /// Who has nothing queued may go on when all streams together have too much: those who read are not
+    /// held up by those who do not.
+    pub fn admit(self: &Arc<Self>, frames: usize, bytes: usize, shared: &Arc<Charge>) -> Option<Permit> {
         let mut standing = lock(&self.standing);
         if self.bounded && self.is_full(&mut standing) {
-            let starving = standing.frames == 0;
-            drop(standing);
-            if starving {
-                self.undelivered.wait(&Waker::from(self.clone()));
-                if !self.undelivered.exceeds(1) {
-                    self.clone().wake();
-                }
-            }
             return None;
         }
         standing.frames += frames;
         standing.bytes += bytes;
-        self.undelivered.take(bytes);
-        Some(Permit { account: self.clone(), frames, bytes })
+        drop(standing);
+        Some(Permit { account: self.clone(), frames, bytes, _shared: shared.clone() })
     }
 
     fn is_full(&self, standing: &mut Standing) -> bool {
@@ -80,8 +75,7 @@ impl Account {
         }
         let full = standing.frames >= self.max_frames
             || standing.bytes >= self.max_bytes
-            || (standing.frames > 0 && self.undelivered.exceeds(1))
-            || self.undelivered.exceeds(2);
+            || (standing.frames > 0 && self.undelivered.exceeded());
         if full {
             standing.resume_at = Some((standing.frames / 2, standing.bytes / 2));
         }
@@ -96,13 +90,10 @@ impl Account {
         let task = if self.bounded { None } else { standing.task.clone() };
         let queued = (standing.frames, standing.bytes);
         let writable = standing.resume_at.is_some_and(|at| queued.0 <= at.0 && queued.1 <= at.1) && !standing.closed;
-        // who starves is woken by the budget
-        let writable = writable && frames > 0;
         if writable {
             standing.resume_at = None;
         }
         drop(standing);
-        self.undelivered.give(bytes);
         if writable {
             self.inbox.writable(self.token);
         }
@@ -141,22 +132,12 @@ impl Account {
     }
 }
 
-/// The budget of all streams has room again.
-impl Wake for Account {
-    fn wake(self: Arc<Self>) {
-        let mut standing = lock(&self.standing);
-        let writable = standing.frames == 0 && !standing.closed && standing.resume_at.take().is_some();
-        drop(standing);
-        if writable {
-            self.inbox.writable(self.token);
-        }
-    }
-}
-
 pub struct Permit {
     account: Arc<Account>,
     frames: usize,
     bytes: usize,
+    /// Of the bytes that several streams may share.
+    _shared: Arc<Charge>,
 }
 
 impl Drop for Permit {

@@ -27,18 +27,17 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether more than `times` the limit is taken.
-    pub fn exceeds(&self, times: usize) -> bool {
-        self.used() >= self.limit.saturating_mul(times)
+    pub fn exceeded(&self) -> bool {
+        self.used() >= self.limit
     }
 
-    pub fn take(&self, bytes: usize) {
+    fn take(&self, bytes: usize) {
         self.used.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub fn give(&self, bytes: usize) {
+    fn give(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
-        if self.waiters.load(Ordering::Acquire) > 0 && !self.exceeds(1) {
+        if self.waiters.load(Ordering::Acquire) > 0 && !self.exceeded() {
             let waiting = std::mem::take(&mut *lock(&self.waiting));
             self.waiters.store(0, Ordering::Release);
             waiting.into_iter().for_each(Waker::wake);
@@ -67,12 +66,18 @@ impl Charge {
     /// False: the budget is exhausted, and nothing was taken.
     #[must_use]
     pub fn add(&mut self, bytes: usize) -> bool {
-        if self.budget.exceeds(1) {
+        if self.budget.exceeded() {
             return false;
         }
         self.budget.take(bytes);
         self.bytes += bytes;
         true
+    }
+
+    /// Takes them whether there is room or not.
+    pub fn force(budget: &Arc<Budget>, bytes: usize) -> Self {
+        budget.take(bytes);
+        Charge { budget: budget.clone(), bytes }
     }
 
     /// Takes a part out, to be given back on its own.

@@ -174,12 +174,13 @@ impl Door {
             size += message.cast::<PyBytes>()?.as_bytes().len() + frame::PREFIX;
         }
         let mut sinks = Vec::with_capacity(tokens.len());
+        let shared = Arc::new(Charge::force(&self.shared.undelivered, size));
         if !messages.is_empty() {
             let mut table = lock(&self.shared.table);
             for token in tokens.iter() {
                 let token: u64 = token.extract()?;
                 let Some(Call::Stream(sink)) = table.get(token) else { continue };
-                match sink.account.admit(messages.len(), size) {
+                match sink.account.admit(messages.len(), size, &shared) {
                     Some(permit) => sinks.push((sink.clone(), permit)),
                     None => full.push(token),
                 }
@@ -228,7 +229,7 @@ impl Door {
         found.set_item("connections", counters.connections.load(Ordering::Relaxed))?;
         found.set_item("calls", lock(&shared.table).len())?;
         found.set_item("waiting", shared.inbox.waiting())?;
-        found.set_item("received_waiting_bytes", shared.received.used())?;
+        found.set_item("waiting_bytes", shared.received.used())?;
         found.set_item("queued_bytes", shared.undelivered.used())?;
         found.set_item("batches", shared.inbox.batches())?;
         for (name, counter) in [

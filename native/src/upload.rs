@@ -105,9 +105,9 @@ impl Inlet {
                 account.heard();
                 return Poll::Ready(Ok(Some(self.upload.frame(message))));
             }
-            if self.received.exceeds(1) {
+            if self.received.exceeded() {
                 self.received.wait(cx.waker());
-                if self.received.exceeds(1) {
+                if self.received.exceeded() {
                     return Poll::Pending;
                 }
             }

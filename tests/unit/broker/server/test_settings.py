@@ -53,9 +53,8 @@ def test_a_wrong_value_ends_with_one_line_that_names_it(flag, value, capsys):
 
 
 def test_unknown_options_and_impossible_combinations(capsys):
-    for arguments in (
-        ["--nonsense"], ["--max-body", "128Mi"], ["--tls-cert-file=a"], ["--tls-key-file=a"], ["--tls-client-ca-file=a"],
-    ):  # fmt: skip
+    tls = [[f"--tls-{name}-file=a"] for name in ("cert", "key", "client-ca")]
+    for arguments in (["--nonsense"], ["--max-body", "128Mi"], *tls):
         with pytest.raises(SystemExit) as exited:
             parse_settings(arguments, {})
         assert exited.value.code == 2
