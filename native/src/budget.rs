@@ -15,12 +15,7 @@ pub struct Budget {
 
 impl Budget {
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Budget {
-            used: AtomicUsize::new(0),
-            limit,
-            waiting: Mutex::default(),
-            waiters: AtomicUsize::new(0),
-        })
+        Arc::new(Budget { used: AtomicUsize::new(0), limit, waiting: Mutex::default(), waiters: AtomicUsize::new(0) })
     }
 
     pub fn used(&self) -> usize {
@@ -80,11 +75,13 @@ impl Charge {
         Charge { budget: budget.clone(), bytes }
     }
 
-    /// Takes a part out, to be given back on its own.
-    pub fn split(&mut self, bytes: usize) -> Charge {
-        let bytes = bytes.min(self.bytes);
-        self.bytes -= bytes;
-        Charge { budget: self.budget.clone(), bytes }
+    /// Gives back what is above this.
+    pub fn shrink(&mut self, bytes: usize) {
+        let surplus = self.bytes.saturating_sub(bytes);
+        self.bytes -= surplus;
+        if surplus > 0 {
+            self.budget.give(surplus);
+        }
     }
 }
 
@@ -107,11 +104,12 @@ mod tests {
         assert!(charge.add(8));
         assert!(charge.add(8), "the last one may go beyond the limit");
         assert!(!charge.add(1), "then nothing more");
-        let part = charge.split(10);
-        assert_eq!(budget.used(), 16);
-        drop(charge);
+        charge.shrink(10);
         assert_eq!(budget.used(), 10);
-        drop(part);
+        charge.shrink(20);
+        let forced = Charge::force(&budget, 100);
+        assert_eq!(budget.used(), 110);
+        drop((charge, forced));
         assert_eq!(budget.used(), 0);
     }
 }

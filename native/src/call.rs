@@ -40,7 +40,7 @@ pub fn start(request: Request<RecvStream>, mut respond: SendResponse<Chunk>, sha
     };
     let upload = Upload::new(body, head.encoding, shared.limits.max_request, &shared.received);
     if shared.routes[route] == Kind::Dialogue {
-        let inlet = Inlet::new(upload, shared.received.clone());
+        let inlet = Inlet::new(upload);
         return arrive(route, head, None, Some(inlet), respond, shared);
     }
     // mostly the request is here already, whole
@@ -94,8 +94,7 @@ fn arrive(
             Call::Stream(stream.insert(Sink::new(token, respond, account)).clone())
         }
     });
-    let (message, charge) = request.map(|frame| (frame.message, frame.charge)).unzip();
-    let arrival = Arrival { token, message, _charge: charge, metadata: head.metadata, deadline };
+    let arrival = Arrival { token, request, metadata: head.metadata, deadline };
     if !shared.inbox.call(route, arrival) {
         let call = lock(&shared.table).remove(token);
         match call {

@@ -204,9 +204,9 @@ impl Door {
         if endings.is_empty() {
             return Ok(());
         }
-        let endings = endings.into_iter().map(|(token, code, message, details, trailers)| {
-            Ok((token, status(&(code, message, details, trailers))?))
-        });
+        let endings = endings
+            .into_iter()
+            .map(|(token, code, message, details, trailers)| Ok((token, status(&(code, message, details, trailers))?)));
         self.shared.outbox.push(Command::Finish(endings.collect::<PyResult<_>>()?));
         Ok(())
     }
@@ -291,7 +291,7 @@ impl Arrival {
             let text = |value: &http::HeaderValue| value.to_str().ok().map(|text| PyString::new(py, text));
             values.iter().map(|value| value.as_ref().and_then(text)).collect::<Vec<_>>()
         });
-        let request = self.message.map(|message| PyBytes::new(py, &message));
+        let request = self.request.map(|frame| PyBytes::new(py, &frame.message));
         (self.token, request, metadata).into_pyobject(py)
     }
 }

@@ -13,8 +13,7 @@ use crate::lock;
 pub struct Arrival {
     pub token: u64,
     /// The request; none for a client stream, whose messages follow as frames.
-    pub message: Option<Bytes>,
-    pub _charge: Option<Charge>,
+    pub request: Option<Frame>,
     /// Values of the headers that Python asked for; none if the request has none of them.
     pub metadata: Option<Vec<Option<HeaderValue>>>,
     pub deadline: Option<Instant>,
@@ -23,7 +22,8 @@ pub struct Arrival {
 /// A message of a client stream.
 pub struct Frame {
     pub message: Bytes,
-    pub charge: Charge,
+    /// Held until Python has taken the message.
+    pub _charge: Charge,
 }
 
 /// Within a batch the order is calls, frames, gone, writable: right for each single call.

@@ -68,7 +68,9 @@ async fn obey(shared: &Shared, drain: watch::Sender<bool>) {
                         sink.send(data.clone(), permit);
                     }
                 }
-                Command::Finish(endings) => endings.into_iter().for_each(|(token, status)| finish(token, status, shared)),
+                Command::Finish(endings) => {
+                    endings.into_iter().for_each(|(token, status)| finish(token, status, shared))
+                }
                 Command::Drain => drop(drain.send(true)),
                 Command::Stop => return,
             }

@@ -65,7 +65,8 @@ mod tests {
     #[test]
     fn a_message_is_escaped_and_details_are_encoded() {
         let trailers = [("grpc-retry-pushback-ms".to_owned(), "100".to_owned())];
-        let headers = Status::new(3, "100 % sure\nö", &[1, 2], &trailers).map(|status| status.trailers()).unwrap_or_default();
+        let headers =
+            Status::new(3, "100 % sure\nö", &[1, 2], &trailers).map(|status| status.trailers()).unwrap_or_default();
         assert_eq!(headers["grpc-status"], "3");
         assert_eq!(headers["grpc-message"], "100 %25 sure%0A%C3%B6");
         assert_eq!(headers["grpc-status-details-bin"], "AQI");

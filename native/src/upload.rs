@@ -2,7 +2,6 @@
 use std::sync::Arc;
 use std::task::{ready, Context, Poll};
 
-use bytes::Bytes;
 use h2::RecvStream;
 
 use crate::account::Account;
@@ -30,11 +29,17 @@ pub struct Upload {
     body: RecvStream,
     decoder: Decoder,
     charge: Charge,
+    received: Arc<Budget>,
 }
 
 impl Upload {
     pub fn new(body: RecvStream, encoding: Encoding, max_message: usize, received: &Arc<Budget>) -> Self {
-        Upload { body, decoder: Decoder::new(encoding, max_message), charge: Charge::new(received) }
+        Upload {
+            body,
+            decoder: Decoder::new(encoding, max_message),
+            charge: Charge::new(received),
+            received: received.clone(),
+        }
     }
 
     /// Takes in the next chunk; false at the end of the stream.
@@ -49,27 +54,30 @@ impl Upload {
         Poll::Ready(Ok(true))
     }
 
-    fn frame(&mut self, message: Bytes) -> Frame {
-        let charge = self.charge.split(message.len() + crate::frame::PREFIX);
-        Frame { message, charge }
+    /// The charge goes over to the message, which may be larger than what it came in.
+    fn next(&mut self) -> Result<Option<Frame>, Refusal> {
+        let Some(message) = self.decoder.next()? else { return Ok(None) };
+        self.charge.shrink(self.decoder.len());
+        let charge = Charge::force(&self.received, message.len());
+        Ok(Some(Frame { message, _charge: charge }))
     }
 }
 
 /// The only message of a request, which ends with it.
 pub struct Single {
     upload: Upload,
-    message: Option<Bytes>,
+    frame: Option<Frame>,
 }
 
 impl Single {
     pub fn new(upload: Upload) -> Self {
-        Single { upload, message: None }
+        Single { upload, frame: None }
     }
 
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, Trouble>> {
         while ready!(self.upload.poll_chunk(cx)?) {
-            while let Some(message) = self.upload.decoder.next()? {
-                if self.message.replace(message).is_some() {
+            while let Some(frame) = self.upload.next()? {
+                if self.frame.replace(frame).is_some() {
                     return Poll::Ready(Err(Refusal::NotOneMessage.into()));
                 }
             }
@@ -77,42 +85,37 @@ impl Single {
         if !self.upload.decoder.is_empty() {
             return Poll::Ready(Err(Refusal::CutOff.into()));
         }
-        Poll::Ready(match self.message.take() {
-            Some(message) => Ok(self.upload.frame(message)),
-            None => Err(Refusal::NotOneMessage.into()),
-        })
+        Poll::Ready(self.frame.take().ok_or(Refusal::NotOneMessage.into()))
     }
 }
 
-/// The messages of a dialogue, read only as fast as their answers are taken.
-pub struct Inlet {
-    upload: Upload,
-    received: Arc<Budget>,
-}
+/// The messages of a dialogue, read only as fast as their answers are taken, and while the budget has room.
+pub struct Inlet(Upload);
 
 impl Inlet {
-    pub fn new(upload: Upload, received: Arc<Budget>) -> Self {
-        Inlet { upload, received }
+    pub fn new(upload: Upload) -> Self {
+        Inlet(upload)
     }
 
     /// None: the client has sent its last message.
     pub fn poll(&mut self, cx: &mut Context<'_>, account: &Account) -> Poll<Result<Option<Frame>, Trouble>> {
+        let Inlet(upload) = self;
         if !account.may_hear() {
             return Poll::Pending;
         }
         loop {
-            if let Some(message) = self.upload.decoder.next()? {
-                account.heard();
-                return Poll::Ready(Ok(Some(self.upload.frame(message))));
-            }
-            if self.received.exceeded() {
-                self.received.wait(cx.waker());
-                if self.received.exceeded() {
+            if upload.received.exceeded() {
+                upload.received.wait(cx.waker());
+                if upload.received.exceeded() {
                     return Poll::Pending;
                 }
             }
-            if !ready!(self.upload.poll_chunk(cx)?) {
-                let whole = self.upload.decoder.is_empty();
+            if let Some(frame) = upload.next()? {
+                account.heard();
+                return Poll::Ready(Ok(Some(frame)));
+            }
+            if !ready!(upload.poll_chunk(cx)?) {
+                let whole = upload.decoder.is_empty();
                 return Poll::Ready(if whole { Ok(None) } else { Err(Refusal::CutOff.into()) });
             }
         }
