@@ -62,6 +62,17 @@ travels in the trailers."""
 Handler = Callable[[Arrivals], None]
 
 
+class Credentials(NamedTuple):
+    """What a door needs for TLS, in PEM."""
+
+    certificate: bytes
+    """And those between it and its authority."""
+    key: bytes
+    client_ca: bytes | None
+    """Authorities, of one of which clients must show a certificate; None: clients need none. A door that has them keeps
+    asking for certificates: they may change, but neither come nor go."""
+
+
 @dataclass(frozen=True, slots=True)
 class DoorLimits:
     """The bounds of a door: sizes in bytes, times in seconds."""
@@ -96,7 +107,7 @@ class DoorLimits:
     max_connection_age: float = 0
     """After so long, give or take a tenth, a connection gets a GOAWAY; 0: never."""
     max_connection_age_grace: float = 30
-    """What calls on such a connection may take to end; then it is closed."""
+    """What calls on such a connection may take to end; then it is closed. 0: as long as they like."""
 
 
 class Door(Protocol):
@@ -139,6 +150,13 @@ class DoorServer(Door, Protocol):
 
     def counters(self) -> Mapping[str, int]:
         """Return what the door counts, by the names of `broker.telemetry.door`; it may count less than all of it."""
+
+    def set_tls(self, credentials: Credentials) -> None:
+        """Let new connections use these from now on; standing ones stay as they are.
+
+        Raises:
+            ValueError: they cannot be used, and those before them stay in use; the message says why.
+        """
 
     async def stop(self, grace: float) -> None:
         """Accept nothing more, wait up to `grace` seconds for calls to end, then cut them off."""

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import grpc
 
 from broker.server.addresses import check_free
-from broker.server.door import Answer, Arrivals, Call, DoorLimits, Ending, Handler, Route
+from broker.server.door import Answer, Arrivals, Call, Credentials, DoorLimits, Ending, Handler, Route
+from broker.server.grpcio_options import ServerTls, server_options
 from broker.server.grpcio_stream import Stream
 
 log = logging.getLogger(__name__)
@@ -27,9 +28,12 @@ class GrpcioDoor:
 
     name = "grpcio"
 
-    def __init__(self, listen: str, routes: list[Route], limits: DoorLimits) -> None:
+    def __init__(
+        self, listen: str, routes: list[Route], limits: DoorLimits, credentials: Credentials | None = None
+    ) -> None:
         self._listen = listen
         self._limits = limits
+        self._tls = ServerTls(credentials) if credentials else None
         self._tokens = itertools.count(1)
         self._handle: Handler = lambda _: None
         self._loop = asyncio.get_running_loop()
@@ -39,19 +43,7 @@ class GrpcioDoor:
         self._queued = self._cancelled = self._full = 0
         self._server = grpc.aio.server(
             handlers=[_Routes({route.path: self._method(index, route) for index, route in enumerate(routes)})],
-            options=[
-                ("grpc.max_receive_message_length", limits.max_request),
-                ("grpc.max_send_message_length", -1),
-                # Without these, calls that wait to be accepted are refused when a few hundred arrive at once.
-                ("grpc.server.max_pending_requests", 100_000),
-                ("grpc.server.max_pending_requests_hard_limit", 200_000),
-                # A second server on the same port must fail, not share it.
-                ("grpc.so_reuseport", 0),
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
-                ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-            ],
+            options=server_options(limits),
         )
 
     async def start(self, handle: Handler) -> str:
@@ -59,11 +51,19 @@ class GrpcioDoor:
         self._handle = handle
         check_free(self._listen)
         try:
-            port = self._server.add_insecure_port(self._listen)
+            if self._tls is None:
+                port = self._server.add_insecure_port(self._listen)
+            else:
+                port = self._server.add_secure_port(self._listen, self._tls.server_credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._listen}: {error}") from None
         await self._server.start()
         return f"{self._listen.rpartition(':')[0]}:{port}"
+
+    def set_tls(self, credentials: Credentials) -> None:
+        """Let new connections use these from now on."""
+        assert self._tls is not None, "this door was opened without TLS"
+        self._tls.set(credentials)
 
     async def stop(self, grace: float) -> None:
         """Accept nothing more, wait for calls to end, cut off what is left after `grace` seconds."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import brokercluster_native as native
 
-from broker.server.door import Answer, Arrivals, DoorLimits, Ending, Handler, Route
+from broker.server.door import Answer, Arrivals, Credentials, DoorLimits, Ending, Handler, Route
 from broker.server.refusals import refusals
 
 DRAIN_POLL = 0.01
@@ -24,21 +24,39 @@ class NativeDoor:
 
     name = "native"
 
-    def __init__(self, listen: str, routes: Sequence[Route], headers: Sequence[str], limits: DoorLimits) -> None:
+    def __init__(
+        self,
+        listen: str,
+        routes: Sequence[Route],
+        headers: Sequence[str],
+        limits: DoorLimits,
+        credentials: Credentials | None = None,
+    ) -> None:
         self._listen = listen
         self._routes = [(route.path, route.kind) for route in routes]
         self._headers = list(headers)
         self._limits = limits
+        self._credentials = credentials
         self._handle: Handler = lambda _: None
 
     async def start(self, handle: Handler) -> str:
         """Listen, and hand arrivals to `handle`."""
         self._handle = handle
-        self._door = door = native.Door(self._listen, self._routes, self._headers, refusals(self._limits), self._limits)
+        try:
+            self._door = door = native.Door(
+                self._listen, self._routes, self._headers, refusals(self._limits), self._limits, tls=self._credentials
+            )
+        except ValueError as error:
+            # The certificate, mostly: OpenSSL can use kinds of keys that the extension cannot.
+            raise OSError(f"the native door cannot be opened: {error}") from None
         # Straight to the extension: these are called for every batch.
         self.answer, self.open, self.send, self.finish = door.answer, door.open, door.send, door.finish  # type: ignore[method-assign]
         asyncio.get_running_loop().add_reader(door.fileno(), self._take)
         return f"{self._listen.rpartition(':')[0]}:{door.port}"
+
+    def set_tls(self, credentials: Credentials) -> None:
+        """Let new connections use these from now on."""
+        self._door.set_tls(*credentials)
 
     async def stop(self, grace: float) -> None:
         """Accept nothing more, wait for calls to end, cut off what is left after `grace` seconds."""

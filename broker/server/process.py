@@ -19,6 +19,7 @@ from broker.server.doors import make_door
 from broker.server.http import HttpServer
 from broker.server.service import Service
 from broker.server.settings import Settings, parse_settings
+from broker.server.tls import TlsFiles
 from broker.server.wire import encode_messages
 from broker.store.contract import Store
 from broker.telemetry.door import DoorMetrics
@@ -62,7 +63,7 @@ async def serve(settings: Settings) -> None:
     """Run a broker until SIGTERM or SIGINT, then drain it.
 
     Raises:
-        OSError: an address cannot be listened on.
+        OSError: an address cannot be listened on, or TLS files cannot be used.
         StoreUnavailable: the store cannot be opened.
     """
     stop = _stop_signal()
@@ -72,10 +73,12 @@ async def serve(settings: Settings) -> None:
     http.start()
     beating = asyncio.create_task(http.beat())
     try:
+        # Before the store is waited for: wrong files shall be known at once.
+        tls = TlsFiles(settings.tls, metrics) if settings.tls else None
         store = make_store(settings)
         if await _open(store, stop, readiness, settings):
             try:
-                await _serve(settings, store, stop, metrics, readiness, http.address)
+                await _serve(settings, store, stop, metrics, readiness, http.address, tls)
             finally:
                 await store.close()
     finally:
@@ -133,11 +136,17 @@ async def _open(store: Store, stop: asyncio.Event, readiness: Readiness, setting
 
 
 async def _serve(
-    settings: Settings, store: Store, stop: asyncio.Event, metrics: Metrics, readiness: Readiness, http: str
+    settings: Settings,
+    store: Store,
+    stop: asyncio.Event,
+    metrics: Metrics,
+    readiness: Readiness,
+    http: str,
+    tls: TlsFiles | None,
 ) -> None:
     if settings.peer_listen:
         check_free(settings.peer_listen, "other brokers")
-    door = make_door(settings)
+    door = make_door(settings, tls.credentials if tls else None)
     mesh = _mesh(settings, store, metrics)
     service = Service(door, store, settings.limits, metrics, mesh)
     listen = await door.start(service.handle)
@@ -145,7 +154,9 @@ async def _serve(
     peers = f" peers={await _join(mesh, service, settings.peer_listen)}" if mesh is not None else ""
     service.start()
     readiness.follow(service)
-    following = asyncio.create_task(_follow_store(service))
+    following = [asyncio.create_task(_follow_store(service))]
+    if tls is not None:
+        following.append(asyncio.create_task(tls.follow(door.set_tls)))
     metrics.info.labels(version("brokercluster"), store.name, door.name).set(1)
     # What exists now stays: the garbage collector need not look at it again and again.
     gc.collect()
@@ -171,7 +182,8 @@ async def _serve(
     if mesh is not None:
         await mesh.stop()
     await service.engine.stop()
-    following.cancel()
+    for task in following:
+        task.cancel()
     log.info("stopped")
 
 

@@ -73,6 +73,13 @@ class Metrics:
         )
         self.delivery_lag_seconds = gauge("delivery_lag_seconds", "For how long the oldest such gap has been open.")
 
+        self.tls_expiry = gauge(
+            "tls_certificate_expiry_timestamp_seconds", "When the first certificate in a file ends.", ("certificate",)
+        )
+        self.tls_reloads = counters(
+            "tls_reloads", "Times that changed TLS files were read, by what came of it.", "result"
+        )
+
         self.queue_messages = gauge("queue_messages", "Messages that wait for the store.")
         self.queue_bytes = gauge("queue_bytes", "Bytes of messages that wait for the store.")
         self.flush_messages = histogram("flush_messages", "Messages in one commit.", FLUSH_MESSAGES)
