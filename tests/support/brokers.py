@@ -10,16 +10,19 @@ import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
 from prometheus_client.parser import text_string_to_metric_families
 
+from broker.server.doors import EXTENSION
 from tests.support.broker import BrokerProcess
 from tests.support.stores import database_of
 
 STORES = ["memory", "sqlite", "postgres"]
-DOORS = ["grpcio", "native"]
+NATIVE = find_spec(EXTENSION) is not None
+DOORS = ["grpcio", *(["native"] if NATIVE else [])]
 
 
 @dataclass(frozen=True)
