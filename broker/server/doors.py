@@ -4,29 +4,36 @@ import logging
 from importlib.util import find_spec
 
 from broker.server.door import Credentials, DoorServer
-from broker.server.grpcio_door import GrpcioDoor
 from broker.server.service import HEADERS, ROUTES
 from broker.server.settings import Settings
 
 log = logging.getLogger(__name__)
 
 EXTENSION = "brokercluster_native"
-HOW_TO_GET_IT = "it comes with brokercluster[native], or is built by `make` where cargo is"
+"""What the native door needs; the distribution is brokercluster-native."""
+HOW_TO_GET_IT = "install brokercluster[native], or run `make` where cargo is"
 
 
 def make_door(settings: Settings, credentials: Credentials | None) -> DoorServer:
-    """Return the door that the settings ask for, not yet open.
+    """Return the door that the settings ask for, not yet open, and say which and how to get the other.
 
     Raises:
-        OSError: the native door is asked for by name, and its extension is not installed.
+        OSError: the native door is asked for by name, and its extension cannot be used.
     """
-    installed = find_spec(EXTENSION) is not None
-    if settings.door == "native" and not installed:
-        raise OSError(f"--door=native: the extension {EXTENSION} is not installed; {HOW_TO_GET_IT}")
-    if installed and settings.door != "grpcio":
-        from broker.server.native_door import NativeDoor
+    if settings.door != "grpcio":
+        trouble = f"the extension {EXTENSION} is not installed"
+        if find_spec(EXTENSION) is not None:
+            try:
+                # Imported here: a broker needs the code of one door only.
+                from broker.server.native_door import NativeDoor
+            except ImportError as error:
+                trouble = str(error)
+            else:
+                log.info("the native door serves; --door=grpcio is the portable one")
+                return NativeDoor(settings.listen, ROUTES, HEADERS, settings.door_limits, credentials)
+        if settings.door == "native":
+            raise OSError(f"--door=native: {trouble}; {HOW_TO_GET_IT}")
+        log.info("the portable door serves (%s); for the native one, many times faster, %s", trouble, HOW_TO_GET_IT)
+    from broker.server.grpcio_door import GrpcioDoor
 
-        return NativeDoor(settings.listen, ROUTES, HEADERS, settings.door_limits, credentials)
-    if settings.door == "auto":
-        log.info("the native door would be many times faster; %s", HOW_TO_GET_IT)
-    return GrpcioDoor(settings.listen, ROUTES, settings.door_limits, credentials)
+    return GrpcioDoor(settings.listen, ROUTES, HEADERS, settings.door_limits, credentials)

@@ -3,14 +3,14 @@
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import grpc
 
 from broker.server.addresses import check_free
-from broker.server.door import Answer, Arrivals, Call, Credentials, DoorLimits, Ending, Handler, Route
+from broker.server.door import Answer, Arrivals, Call, Credentials, DoorLimits, Ending, Handler, Metadata, Route
 from broker.server.grpcio_options import ServerTls, server_options
 from broker.server.grpcio_stream import Stream
 
@@ -29,9 +29,15 @@ class GrpcioDoor:
     name = "grpcio"
 
     def __init__(
-        self, listen: str, routes: list[Route], limits: DoorLimits, credentials: Credentials | None = None
+        self,
+        listen: str,
+        routes: Sequence[Route],
+        headers: Sequence[str],
+        limits: DoorLimits,
+        credentials: Credentials | None = None,
     ) -> None:
         self._listen = listen
+        self._headers = {name: position for position, name in enumerate(headers)}
         self._limits = limits
         self._tls = ServerTls(credentials) if credentials else None
         self._tokens = itertools.count(1)
@@ -153,6 +159,15 @@ class GrpcioDoor:
         self._cancelled += 1
         self._handle(Arrivals([], [], [token], []))
 
+    def _metadata(self, context: Context) -> Metadata | None:
+        values: list[str | None] | None = None
+        for name, value in context.invocation_metadata() or ():
+            position = self._headers.get(name)
+            if position is not None and isinstance(value, str):
+                values = values or [None] * len(self._headers)
+                values[position] = value
+        return values
+
     # One coroutine a call.
 
     def _method(self, index: int, route: Route) -> Method:
@@ -176,7 +191,7 @@ class GrpcioDoor:
     async def _serve_unary(self, route: int, request: bytes, context: Context) -> bytes:
         token = next(self._tokens)
         future = self._unary[token] = self._loop.create_future()
-        self._arrive(route, (token, request, None))
+        self._arrive(route, (token, request, self._metadata(context)))
         try:
             result = await future
         except asyncio.CancelledError:
@@ -192,7 +207,7 @@ class GrpcioDoor:
     async def _serve_subscription(self, route: int, joinable: bool, request: bytes, context: Context) -> None:
         token = next(self._tokens)
         stream = self._subscriptions[token] = Stream(joinable)
-        self._arrive(route, (token, request, None))
+        self._arrive(route, (token, request, self._metadata(context)))
         try:
             with _client_may_leave():
                 await self._write(token, stream, context)
@@ -206,7 +221,7 @@ class GrpcioDoor:
     async def _serve_dialogue(self, route: int, requests: AsyncIterator[bytes], context: Context) -> None:
         token = next(self._tokens)
         stream = self._dialogues[token] = Stream(joinable=False)
-        self._arrive(route, (token, None, None))
+        self._arrive(route, (token, None, self._metadata(context)))
         reader = asyncio.create_task(self._read(token, stream, requests))
         try:
             with _client_may_leave():

@@ -36,8 +36,8 @@ ROUTES = [
     Route("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "dialogue"),
 ]
 
-HEADERS: list[str] = ["traceparent"]
-"""Request headers that come with each call."""
+HEADERS = ["traceparent"]
+"""Request headers that come with each call: its trace (https://www.w3.org/TR/trace-context/)."""
 
 DRAINING = Unavailable("DRAINING", "this server is shutting down: connect again, subscribers after their last id")
 
@@ -112,7 +112,7 @@ class Service:
                 else:
                     self._handlers[route](calls)
             except Exception:
-                log.exception("calls of %s failed", ROUTES[route].path)
+                log.exception("calls of %s failed, traces: %s", ROUTES[route].path, _traces(calls))
                 self._door.finish([ending(token, UNEXPECTED) for token, _, _ in calls])
         for token, frame in arrivals.frames:
             try:
@@ -186,3 +186,9 @@ class Service:
             self._door.finish([ended(token)])
         else:
             self._door.send([reflection.respond(frame)], [token])
+
+
+def _traces(calls: list[Call]) -> str:
+    """Return the trace contexts of calls, as far as they have any and one can still read them."""
+    traces = [metadata[0] for _, _, metadata in calls if metadata and metadata[0]]
+    return ", ".join(traces[:10]) or "none"
