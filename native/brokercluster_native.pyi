@@ -76,7 +76,7 @@ class Door:
     def take(
         self,
     ) -> tuple[
-        list[tuple[int, list[tuple[int, bytes | None, list[str | None] | None]]]],
+        list[tuple[int, list[tuple[int, bytes | None, Sequence[str | None] | None]]]],
         list[tuple[int, bytes | None]],
         list[int],
         list[int],

@@ -9,9 +9,6 @@ import brokercluster_native as native
 from broker.server.door import Answer, Arrivals, Credentials, DoorLimits, Ending, Handler, Route
 from broker.server.refusals import refusals
 
-DRAIN_POLL = 0.01
-"""Seconds between looks at the connections that are left."""
-
 if native.PANIC != "abort":
     # A broker without its door must end, so that it is started again; it would answer nobody otherwise.
     raise ImportError(
@@ -38,6 +35,8 @@ class NativeDoor:
         self._limits = limits
         self._credentials = credentials
         self._handle: Handler = lambda _: None
+        self._taken = asyncio.Event()
+        """Set when something was handed over; the end of the last connection is."""
 
     async def start(self, handle: Handler) -> str:
         """Listen, and hand arrivals to `handle`."""
@@ -64,7 +63,8 @@ class NativeDoor:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 while self._door.counters()["connections"]:
-                    await asyncio.sleep(DRAIN_POLL)
+                    self._taken.clear()
+                    await self._taken.wait()
         asyncio.get_running_loop().remove_reader(self._door.fileno())
         self._take()
         self._door.stop()
@@ -91,3 +91,4 @@ class NativeDoor:
 
     def _take(self) -> None:
         self._handle(Arrivals(*self._door.take()))
+        self._taken.set()

@@ -80,6 +80,11 @@ impl Inbox {
         }
     }
 
+    /// Wakes Python though nothing has come.
+    pub fn nudge(&self) {
+        self.add(|_| ());
+    }
+
     /// False: too many calls wait already.
     pub fn call(&self, route: usize, arrival: Arrival) -> bool {
         let mut taken = false;

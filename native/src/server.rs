@@ -53,7 +53,10 @@ async fn accept(listener: TcpListener, mut draining: watch::Receiver<bool>, shar
         let (shared, draining) = (shared.clone(), draining.clone());
         tokio::spawn(async move {
             greet(socket, number, draining, &shared).await;
-            shared.counters.connections.fetch_sub(1, Ordering::Relaxed);
+            if shared.counters.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+                // who drains waits for this
+                shared.inbox.nudge();
+            }
         });
     }
 }

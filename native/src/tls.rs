@@ -63,9 +63,8 @@ fn config((certificate, key, client_ca): &Pem) -> Result<Arc<ServerConfig>, Stri
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config = builder
-        .with_single_cert(chain, key)
-        .map_err(|error| format!("certificate and private key: {error}"))?;
+    let mut config =
+        builder.with_single_cert(chain, key).map_err(|error| format!("certificate and private key: {error}"))?;
     config.alpn_protocols = vec![HTTP_2.to_vec()];
     Ok(Arc::new(config))
 }
