@@ -1,7 +1,7 @@
 """What the brokers tell."""
 
 from dashboards.model import Panel, Query, Row
-from dashboards.promql import PROXY, UPSTREAM, UPSTREAM_CALLS, gauge, quantile, rate
+from dashboards.promql import BROKER, PROXY, UPSTREAM, UPSTREAM_CALLS, gauge, quantile, rate
 
 CALLS = Row(
     "Calls",
@@ -212,6 +212,54 @@ REPLICAS = Row(
             "For how long messages that are known to be committed have been missing, by pod.",
             "s",
             (Query(gauge("max by (pod)", "broker_delivery_lag_seconds"), "{{pod}}"),),
+        ),
+    ),
+)
+
+DOORS = Row(
+    "Doors",
+    (
+        Panel(
+            "Connections and calls",
+            "What stands at the brokers (the portable door does not know its connections).",
+            "short",
+            (
+                Query(gauge("sum", "broker_door_connections"), "connections", sparse=True),
+                Query(gauge("sum", "broker_door_calls"), "calls"),
+            ),
+        ),
+        Panel(
+            "Bytes in and out",
+            "What goes over the connections of clients, with everything that HTTP/2 adds.",
+            "Bps",
+            (
+                Query(rate("broker_door_received_bytes_total"), "in", sparse=True),
+                Query(rate("broker_door_sent_bytes_total"), "out", sparse=True),
+            ),
+        ),
+        Panel(
+            "Bytes that wait",
+            "For clients that do not take them (--delivery-queue-bytes bounds them), and for the broker to look at.",
+            "bytes",
+            (
+                Query(gauge("max by (pod)", "broker_door_queued_bytes"), "for clients {{pod}}"),
+                Query(gauge("max by (pod)", "broker_door_waiting_bytes"), "for {{pod}}", sparse=True),
+            ),
+        ),
+        Panel(
+            "Turned away",
+            "Calls that the door refused or that their clients gave up, and connections that it closed. Reasons that begin "
+            "with too_many: a bound of the door is reached.",
+            "reqps",
+            (
+                Query(rate("broker_door_refused_total", by="reason"), "{{reason}}", sparse=True),
+                Query(rate("broker_door_calls_cancelled_total"), "cancelled"),
+                Query(
+                    rate("broker_door_connection_events_total", f'{BROKER}, event!="accepted"', by="event"),
+                    "connections {{event}}",
+                    sparse=True,
+                ),
+            ),
         ),
     ),
 )

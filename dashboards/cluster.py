@@ -1,6 +1,6 @@
 """What the dashboard of a BrokerCluster shows."""
 
-from dashboards.broker_rows import CALLS, MESSAGES, PROCESSES, REPLICAS, STORE, SUBSCRIPTIONS
+from dashboards.broker_rows import CALLS, DOORS, MESSAGES, PROCESSES, REPLICAS, STORE, SUBSCRIPTIONS
 from dashboards.model import Dashboard, Panel, Query, Row, Variable
 from dashboards.promql import FAILED, PROXY, gauge, rate
 from dashboards.proxy_rows import LIMITS, PROXIES
@@ -45,5 +45,5 @@ DASHBOARD = Dashboard(
         Variable("namespace", "Namespace", "label_values(broker_info, namespace)"),
         Variable("cluster", "Cluster", 'label_values(broker_info{namespace="$namespace"}, app_kubernetes_io_instance)'),
     ),
-    rows=(OVERVIEW, CALLS, MESSAGES, SUBSCRIPTIONS, LIMITS, STORE, REPLICAS, PROCESSES, PROXIES),
+    rows=(OVERVIEW, CALLS, MESSAGES, SUBSCRIPTIONS, LIMITS, STORE, REPLICAS, DOORS, PROCESSES, PROXIES),
 )

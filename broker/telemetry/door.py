@@ -36,7 +36,7 @@ REFUSED = "refused_"
 
 
 class DoorMetrics(Collector):
-    """The counters of a door as metrics; what a door does not count is left out.
+    """The counters of a door as metrics; what a door does not count has no value.
 
     Args:
         counters: returns the present numbers by the names above, and as "refused_" with a reason.
@@ -48,7 +48,7 @@ class DoorMetrics(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Tell the registry the names, as it asks at registration."""
-        return self._families(dict.fromkeys((*GAUGES, *COUNTERS, *CONNECTIONS, REFUSED), 0))
+        return self._families({})
 
     def collect(self) -> Iterator[Metric]:
         """Return the present values."""
@@ -56,11 +56,9 @@ class DoorMetrics(Collector):
 
     def _families(self, counters: Mapping[str, int]) -> Iterator[Metric]:
         for name, text in GAUGES.items():
-            if name in counters:
-                yield GaugeMetricFamily(f"broker_door_{name}", text, counters[name])
+            yield GaugeMetricFamily(f"broker_door_{name}", text, counters.get(name))
         for name, text in COUNTERS.items():
-            if name in counters:
-                yield CounterMetricFamily(f"broker_door_{name}", text, counters[name])
+            yield CounterMetricFamily(f"broker_door_{name}", text, counters.get(name))
         events = CounterMetricFamily("broker_door_connection_events", "What became of connections.", labels=["event"])
         for name, event in CONNECTIONS.items():
             if name in counters:
