@@ -48,11 +48,12 @@ class Door:
         listen: HOST:PORT.
         routes: path and kind of each method; their positions name them in `take`.
         metadata: names of the request headers to hand over with calls, in lower case.
+        tls: certificate chain, private key and the authorities of clients' certificates, in PEM; None: plain text.
         refusals: code, message, details and trailers of each of `REFUSALS`.
 
     Raises:
         OSError: the address cannot be listened on.
-        ValueError: a route, header or refusal is wrong or missing.
+        ValueError: a route, header or refusal is wrong or missing, or the certificate cannot be used.
     """
 
     def __init__(
@@ -62,7 +63,11 @@ class Door:
         metadata: Sequence[str],
         refusals: Mapping[str, tuple[int, str, bytes, Sequence[tuple[str, str]]]],
         limits: Limits,
+        tls: tuple[bytes, bytes, bytes | None] | None = None,
     ) -> None: ...
+    def set_tls(self, certificate: bytes, key: bytes, client_ca: bytes | None) -> None:
+        """Let new connections use these from now on; ValueError: they cannot be used, and change nothing."""
+
     @property
     def port(self) -> int: ...
     def fileno(self) -> int:

@@ -107,7 +107,7 @@ class DoorLimits:
     max_connection_age: float = 0
     """After so long, give or take a tenth, a connection gets a GOAWAY; 0: never."""
     max_connection_age_grace: float = 30
-    """What calls on such a connection may take to end; then it is closed."""
+    """What calls on such a connection may take to end; then it is closed. 0: as long as they like."""
 
 
 class Door(Protocol):

@@ -26,7 +26,7 @@ def server_options(limits: DoorLimits) -> list[tuple[str, int]]:
         ("grpc.http2.max_ping_strikes", 2 if limits.keepalive_min_interval else 0),
         # The C core adds the jitter.
         ("grpc.max_connection_age_ms", _milliseconds(limits.max_connection_age)),
-        ("grpc.max_connection_age_grace_ms", max(1, round(limits.max_connection_age_grace * 1000))),
+        ("grpc.max_connection_age_grace_ms", _milliseconds(limits.max_connection_age_grace)),
     ]
 
 

@@ -56,7 +56,7 @@ class NativeDoor:
 
     def set_tls(self, credentials: Credentials) -> None:
         """Let new connections use these from now on."""
-        self._door.set_tls(credentials)
+        self._door.set_tls(*credentials)
 
     async def stop(self, grace: float) -> None:
         """Accept nothing more, wait for calls to end, cut off what is left after `grace` seconds."""

@@ -211,7 +211,7 @@ OPTIONS = [
         "max-connection-age-grace",
         _seconds(MAX_AGE),
         "30",
-        "seconds that calls on such a connection may take to end, then they are cut off",
+        "seconds that calls on such a connection may take to end, then they are cut off; 0: for ever",
     ),
     Option(
         "store-wait",

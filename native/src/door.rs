@@ -24,6 +24,7 @@ use crate::server::serve;
 use crate::shared::{Counters, Kind, Shared};
 use crate::status::Status;
 use crate::table::{Call, Table};
+use crate::tls::{Pem, Tls};
 
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -44,13 +45,14 @@ pub struct Door {
 #[pymethods]
 impl Door {
     #[new]
-    #[pyo3(signature = (listen, routes, metadata, refusals, limits))]
+    #[pyo3(signature = (listen, routes, metadata, refusals, limits, tls=None))]
     fn new(
         listen: &str,
         routes: Vec<(String, String)>,
         metadata: Vec<String>,
         refusals: HashMap<String, Said>,
         limits: Limits,
+        tls: Option<Pem>,
     ) -> PyResult<Self> {
         let mut paths = HashMap::new();
         let mut kinds = Vec::new();
@@ -68,6 +70,7 @@ impl Door {
             .iter()
             .map(|name| name.parse().map_err(|_| PyValueError::new_err(format!("bad header name {name:?}"))))
             .collect::<PyResult<Vec<HeaderName>>>()?;
+        let tls = tls.map(|pem| Tls::new(&pem)).transpose().map_err(PyValueError::new_err)?;
         // one thread: a multi-thread runtime costs a third of the rate
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
@@ -85,6 +88,7 @@ impl Door {
             table: Mutex::new(Table::default()),
             received: Budget::new(limits.max_received),
             undelivered: Budget::new(limits.max_queued),
+            tls,
             counters: Counters::default(),
             sweep: tokio::sync::Notify::new(),
             limits,
@@ -97,6 +101,12 @@ impl Door {
             drop(calls);
         })?;
         Ok(door)
+    }
+
+    /// TLS of new connections from now on.
+    fn set_tls(&self, certificate: Vec<u8>, key: Vec<u8>, client_ca: Option<Vec<u8>>) -> PyResult<()> {
+        let Some(tls) = &self.shared.tls else { return Err(PyValueError::new_err("this door speaks no TLS")) };
+        tls.set(&(certificate, key, client_ca)).map_err(PyValueError::new_err)
     }
 
     /// Readable when `take` has something.

@@ -23,6 +23,7 @@ mod shared;
 mod sink;
 mod status;
 mod table;
+mod tls;
 mod upload;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

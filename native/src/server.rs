@@ -3,8 +3,9 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::account::Chunk;
 use crate::connection;
@@ -51,9 +52,18 @@ async fn accept(listener: TcpListener, mut draining: watch::Receiver<bool>, shar
         counters.connections.fetch_add(1, Ordering::Relaxed);
         let (shared, draining) = (shared.clone(), draining.clone());
         tokio::spawn(async move {
-            connection::serve(socket, number, draining, &shared).await;
+            greet(socket, number, draining, &shared).await;
             shared.counters.connections.fetch_sub(1, Ordering::Relaxed);
         });
+    }
+}
+
+/// Serves a connection, once it speaks TLS where it has to.
+async fn greet(socket: TcpStream, number: u64, draining: watch::Receiver<bool>, shared: &Arc<Shared>) {
+    let Some(tls) = &shared.tls else { return connection::serve(socket, number, draining, shared).await };
+    match timeout(connection::HANDSHAKE, tls.accept(socket)).await {
+        Ok(Ok(stream)) => connection::serve(stream, number, draining, shared).await,
+        Ok(Err(_)) | Err(_) => drop(shared.counters.handshakes_failed.fetch_add(1, Ordering::Relaxed)),
     }
 }
 

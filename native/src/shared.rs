@@ -16,6 +16,7 @@ use crate::outbox::Outbox;
 use crate::refusal::{Refusal, Refusals};
 use crate::status::Status;
 use crate::table::{Call, Table};
+use crate::tls::Tls;
 
 #[derive(Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -58,6 +59,8 @@ pub struct Shared {
     pub received: Arc<Budget>,
     /// Bytes that clients have not taken yet.
     pub undelivered: Arc<Budget>,
+    /// None: plain text.
+    pub tls: Option<Tls>,
     pub counters: Counters,
     /// Rung when the first unary call stands.
     pub sweep: Notify,

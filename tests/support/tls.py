@@ -1,4 +1,4 @@
-"""TLS in front of a PostgreSQL that has none."""
+"""Certificates, and TLS in front of a PostgreSQL that has none."""
 
 import asyncio
 import shutil
@@ -7,26 +7,67 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
 
 import pytest
 
 
 def make_certificate(directory: Path, name: str) -> tuple[Path, Path]:
     """Return certificate and key of a new authority of one, for a host name."""
+    return _certificate(directory / f"{name}.crt", name, f"subjectAltName=DNS:{name}")
+
+
+class Pair(NamedTuple):
+    """A certificate and its key, in PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+class Authority:
+    """Signs certificates.
+
+    Attributes:
+        certificate: its own, in PEM.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory = directory
+        self._files = make_certificate(directory, name)
+        self.certificate = self._files[0].read_bytes()
+
+    def issue(self, name: str, *options: str) -> Pair:
+        """Return a certificate for the host "localhost" and the address 127.0.0.1, with a new key.
+
+        Args:
+            name: of whoever shows it.
+            options: more of `openssl req`.
+        """
+        certificate, key = self._files
+        signed = _certificate(
+            self._directory / f"{uuid4().hex}.crt",
+            name,
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            *("-CA", str(certificate), "-CAkey", str(key), "-addext", "basicConstraints=critical,CA:FALSE", *options),
+        )
+        return Pair(signed[0].read_bytes(), signed[1].read_bytes())
+
+
+def _certificate(file: Path, name: str, extension: str, *options: str) -> tuple[Path, Path]:
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl, which makes certificates, is not on this machine")
-    certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
+    key = file.with_suffix(".key")
     subprocess.run(
         [
             *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"),
-            *("-keyout", key, "-out", certificate),
+            *("-days", "2", "-subj", f"/CN={name}", "-addext", extension, *options, "-keyout", key, "-out", file),
         ],
         check=True,
         capture_output=True,
     )
-    return certificate, key
+    return file, key
 
 
 @asynccontextmanager

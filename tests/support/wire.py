@@ -220,7 +220,9 @@ def _path(method: str) -> str:
 
 
 @asynccontextmanager
-async def wire(address: str, *options: tuple[str, Any]) -> AsyncIterator[Wire]:
+async def wire(
+    address: str, *options: tuple[str, Any], credentials: grpc.ChannelCredentials | None = None
+) -> AsyncIterator[Wire]:
     """A connection of its own to a broker, closed with all its calls at the end."""
     channel_options = [
         ("grpc.use_local_subchannel_pool", 1),
@@ -230,5 +232,10 @@ async def wire(address: str, *options: tuple[str, Any]) -> AsyncIterator[Wire]:
         ("grpc.enable_http_proxy", 0),
         *options,
     ]
-    async with grpc.aio.insecure_channel(address, options=channel_options) as channel:
+    made = (
+        grpc.aio.insecure_channel(address, options=channel_options)
+        if credentials is None
+        else grpc.aio.secure_channel(address, credentials, options=channel_options)
+    )
+    async with made as channel:
         yield Wire(channel)
