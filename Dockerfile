@@ -3,13 +3,25 @@
 #   docker build --target broker|operator|proxy --tag … .
 #
 # They run as user 65532, need no writable root file system, and contain no compiler and no package installer.
+# PYTHON_IMAGE may be any on Debian 13 or newer, whose cargo builds the native door.
 ARG PYTHON_IMAGE=python:3.13-slim
 
-FROM ${PYTHON_IMAGE} AS build
+FROM ${PYTHON_IMAGE} AS uv
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir --disable-pip-version-check uv
 ENV UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_PROJECT_ENVIRONMENT=/opt/venv
 WORKDIR /src
+
+# Dependencies first here too: a crate without code takes them along.
+FROM uv AS native-build
+RUN apt-get update && apt-get install --yes --no-install-recommends cargo && rm -rf /var/lib/apt/lists/*
+COPY native/pyproject.toml native/Cargo.toml native/Cargo.lock native/brokercluster_native.pyi native/
+RUN mkdir native/src && touch native/src/lib.rs && /opt/uv/bin/uv build --wheel --out-dir /wheels native && rm -r /wheels
+COPY native/src native/src
+RUN touch native/src/lib.rs && /opt/uv/bin/uv build --wheel --out-dir /wheels native
+
+FROM uv AS build
 COPY pyproject.toml uv.lock README.md LICENSE ./
+COPY native/pyproject.toml native/
 
 # Dependencies first: a change in the source does not install them again. The wheel of each image holds its own package only,
 # because the other one's source is not there when it is built.
@@ -17,6 +29,8 @@ FROM build AS broker-build
 RUN /opt/uv/bin/uv sync --frozen --no-default-groups --extra server --no-install-project
 COPY broker broker
 RUN /opt/uv/bin/uv sync --frozen --no-default-groups --extra server --no-editable
+COPY --from=native-build /wheels /wheels
+RUN /opt/uv/bin/uv pip install --python /opt/venv --no-deps /wheels/*.whl
 
 FROM build AS operator-build
 RUN /opt/uv/bin/uv sync --frozen --no-default-groups --extra operator --no-install-project

@@ -1,5 +1,6 @@
 """From `kubectl apply` of a sample to its first message."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -62,6 +63,12 @@ def scraped(orders: Cluster, labels: dict[str, str], endpoint: dict[str, str]) -
     assert len(services) == 1, f"{services}: each target would be scraped {len(services)} times"
     path = f"/api/v1/namespaces/{orders.kubectl.namespace}/services/{services[0]}:{endpoint['port']}/proxy"
     return orders.kubectl("get", "--raw", f"{path}{endpoint['path']}")
+
+
+def test_the_image_has_the_native_door(orders: Cluster) -> None:
+    pod = f"/api/v1/namespaces/{orders.kubectl.namespace}/pods/{orders.pod('broker')}:8080/proxy"
+    doors = re.findall(r'^broker_info{.*door="(\w+)"', orders.kubectl("get", "--raw", f"{pod}/metrics"), re.MULTILINE)
+    assert doors == ["native"]
 
 
 def test_grafana_finds_the_dashboard(orders: Cluster) -> None:
