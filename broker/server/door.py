@@ -95,6 +95,8 @@ class DoorLimits:
     """More are closed as soon as they are made."""
     max_streams: int = 4096
     """Calls at one time on one connection; HTTP/2 lets clients know, and more wait there."""
+    max_calls: int = 100_000
+    """Calls that may stand at one time, and as many whose requests are still arriving (native door)."""
     max_queued_calls: int = 100_000
     """Calls that may wait to be handed over; more are refused with RESOURCE_EXHAUSTED."""
     keepalive_time: float = 30

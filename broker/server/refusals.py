@@ -31,7 +31,7 @@ def refusals(limits: DoorLimits) -> Mapping[str, tuple[int, str, bytes, list[tup
         {"limit": str(limits.max_request)},
     )
     for name, reason, text, limit in (
-        ("too_many_calls", "CALLS_FULL", "calls wait to be served", limits.max_queued_calls),
+        ("too_many_calls", "CALLS_FULL", "calls are being served", limits.max_calls),
         ("too_many_request_bytes", "REQUESTS_FULL", "bytes of requests wait to be served", limits.max_received),
         ("too_many_answer_bytes", "ANSWERS_FULL", "bytes wait for clients that do not read", limits.max_queued),
     ):

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 GAUGES = {
     "connections": "Connections of clients.",
     "calls": "Calls that stand.",
+    "uploads": "Calls whose requests are still arriving.",
     "waiting": "Calls that wait to be handed over.",
     "waiting_bytes": "Bytes of requests that wait to be handed over.",
     "queued_bytes": "Bytes that wait for clients to take them.",

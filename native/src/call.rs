@@ -1,5 +1,6 @@
 //! From an HTTP/2 request to a call in the inbox.
 use std::future::poll_fn;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -47,15 +48,20 @@ pub fn start(request: Request<RecvStream>, mut respond: SendResponse<Chunk>, sha
     let mut single = Single::new(upload);
     match single.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(request) => received(route, head, request, respond, shared),
+        Poll::Pending if shared.counters.uploads.load(Ordering::Relaxed) >= shared.limits.max_calls => {
+            shared.refuse(respond, Refusal::TooManyCalls);
+        }
         Poll::Pending => {
             let shared = shared.clone();
             tokio::spawn(async move {
+                shared.counters.uploads.fetch_add(1, Ordering::Relaxed);
                 let patience = Instant::now() + UPLOAD;
                 let (at, late) = match head.deadline {
                     Some(deadline) if deadline < patience => (deadline, Refusal::Expired),
                     _ => (patience, Refusal::TooSlow),
                 };
                 let request = tokio::time::timeout_at(at.into(), poll_fn(|cx| single.poll(cx))).await;
+                shared.counters.uploads.fetch_sub(1, Ordering::Relaxed);
                 received(route, head, request.unwrap_or(Err(late.into())), respond, &shared);
             });
         }
@@ -84,6 +90,9 @@ fn arrive(
     respond: SendResponse<Chunk>,
     shared: &Arc<Shared>,
 ) {
+    if shared.is_full() {
+        return shared.refuse(respond, Refusal::TooManyCalls);
+    }
     let deadline = head.deadline;
     let mut stream = None;
     let token = shared.insert(|token| match shared.routes[route] {

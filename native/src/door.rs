@@ -238,6 +238,7 @@ impl Door {
         let found = PyDict::new(py);
         found.set_item("connections", counters.connections.load(Ordering::Relaxed))?;
         found.set_item("calls", lock(&shared.table).len())?;
+        found.set_item("uploads", counters.uploads.load(Ordering::Relaxed))?;
         found.set_item("waiting", shared.inbox.waiting())?;
         found.set_item("waiting_bytes", shared.received.used())?;
         found.set_item("queued_bytes", shared.undelivered.used())?;

@@ -9,6 +9,7 @@ pub struct Limits {
     pub max_request: usize,
     pub max_received: usize,
     pub max_queued_calls: usize,
+    pub max_calls: usize,
     pub max_stream_queue: usize,
     pub max_stream_frames: usize,
     pub max_unanswered: usize,

@@ -27,10 +27,12 @@ pub enum Kind {
     Dialogue,
 }
 
-/// Numbers since the start, but `connections`.
+/// Numbers since the start, but `connections` and `uploads`.
 #[derive(Default)]
 pub struct Counters {
     pub connections: AtomicUsize,
+    /// Calls whose requests are still arriving.
+    pub uploads: AtomicUsize,
     pub connections_accepted: AtomicU64,
     pub connections_refused: AtomicU64,
     /// Ended before they spoke HTTP/2 (or TLS).
@@ -67,6 +69,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Whether as many calls stand as may.
+    pub fn is_full(&self) -> bool {
+        lock(&self.table).len() >= self.limits.max_calls
+    }
+
     pub fn insert(&self, make: impl FnOnce(u64) -> Call) -> u64 {
         let mut table = lock(&self.table);
         let before = table.unary();
