@@ -1,6 +1,8 @@
-"""Asking whether a broker serves, directly or through Envoy, and whether a database answers."""
+"""Asking whether a broker serves, directly or through Envoy, by which door, and whether a database answers."""
 
 import asyncio
+import re
+from urllib.request import urlopen
 
 import asyncpg
 import grpc
@@ -8,6 +10,7 @@ from grpc_health.v1 import health_pb2
 
 _PAUSE = 0.05
 _SERVICE = "broker.Broker"
+_DOOR = re.compile(r'^broker_info\{.*\bdoor="(\w+)"', re.MULTILINE)
 
 
 async def serving(target: str) -> None:
@@ -32,6 +35,22 @@ async def answering(dsn: str) -> None:
             await asyncio.sleep(_PAUSE)
         else:
             return await connection.close()
+
+
+async def door(page: str) -> str:
+    """Return the name of the door that a broker has opened, as its metrics at an HTTP address have it."""
+    while True:
+        try:
+            if found := _DOOR.search(await asyncio.to_thread(_metrics, page)):
+                return found[1]
+        except OSError:
+            pass  # it is started again
+        await asyncio.sleep(_PAUSE)
+
+
+def _metrics(page: str) -> str:
+    with urlopen(f"http://{page}/metrics", timeout=5) as response:
+        return str(response.read(), "utf-8")
 
 
 async def _serves(check: "grpc.aio.UnaryUnaryMultiCallable[object, object]") -> bool:

@@ -15,7 +15,7 @@ from broker.cli.failure import Failure
 from broker.cli.up.cluster import load, not_honoured
 from broker.cli.up.console import Console
 from broker.cli.up.database import Database, database
-from broker.cli.up.health import answering, serving
+from broker.cli.up.health import answering, door, serving
 from broker.cli.up.plan import DSN_VARIABLE, Plan, plan
 from broker.cli.up.ports import claim
 from broker.cli.up.supervisor import Supervisor
@@ -105,15 +105,16 @@ class _Local:
                 brokers = (self._supervisor.start(program, serving(at)) for program, at in self._plan.brokers)
                 await asyncio.gather(*brokers)
                 await self._supervisor.start(self._plan.proxy, serving(self._plan.listen))
+                opened = await door(self._plan.metrics[0])
         except TimeoutError:
             msg = f"not everything was healthy within {_START_LIMIT:g} s; the log above says what was not"
             raise Failure(msg) from None
-        self._greet(time.monotonic() - began)
+        self._greet(opened, time.monotonic() - began)
 
-    def _greet(self, seconds: float) -> None:
+    def _greet(self, opened: str, seconds: float) -> None:
         listen = self._plan.listen
         server = "" if listen == DEFAULT_SERVER else f" --server {listen}"
-        self._say(f"BrokerCluster {self._cluster.name} is ready at {listen} after {seconds:.1f} s")
+        self._say(f"BrokerCluster {self._cluster.name} is ready at {listen} after {seconds:.1f} s (door: {opened})")
         self._say(f"messages are kept in {self._plan.kept}")
         self._say(f"metrics: http://{self._plan.stats}/stats/prometheus (proxy)")
         for name, at in zip(self._brokers, self._plan.metrics, strict=True):

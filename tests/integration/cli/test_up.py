@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.brokerctl import Brokerctl, Running
+from tests.support.brokers import NATIVE
 
 READY = re.compile(r"is ready at (\S+) after")
 
@@ -63,6 +64,10 @@ def test_a_message_goes_through_envoy(up: Running, brokerctl: Brokerctl) -> None
         assert brokerctl("pub", "greetings", "hello", "--server", address, "-e", "1h").stdout == b"1\n"
         subscriber.wait_for_text("hello\n")
     assert brokerctl("fetch", "greetings", "1", "--server", address).stdout == b"hello\n"
+
+
+def test_it_says_which_door_serves(up: Running) -> None:
+    assert f"(door: {'native' if NATIVE else 'grpcio'})" in up.output()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
