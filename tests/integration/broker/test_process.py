@@ -37,6 +37,7 @@ def run(*options: str, environment: dict[str, str] | None = None) -> subprocess.
 async def test_every_option_by_the_environment(kind: Kind, tmp_path: Path, subject: str) -> None:
     environment = {
         "BROKER_STORE": kind.store,
+        "BROKER_DOOR": kind.door,
         "BROKER_SQLITE_PATH": str(tmp_path / "by-environment.db"),
         "BROKER_SQLITE_LIMIT": "64Mi",
         "BROKER_MEMORY_LIMIT": "64Mi",
@@ -56,8 +57,8 @@ async def test_every_option_by_the_environment(kind: Kind, tmp_path: Path, subje
         environment |= {"BROKER_POSTGRES_DSN": database_of(tmp_path), "BROKER_PEER_LISTEN": "127.0.0.1:0"}
     with BrokerProcess(environment=environment) as broker:
         lines = [json.loads(line) for line in broker.log.splitlines()]
-        assert [line["level"] for line in lines] == ["info"]
-        assert f"store={kind.store}" in lines[0]["message"]
+        assert {line["level"] for line in lines} == {"info"}
+        assert f"store={kind.store} door={kind.door}" in lines[-1]["message"]
         assert (tmp_path / "by-environment.db").exists() == (kind.store == "sqlite")
         assert await metric(broker, "broker_store_limit_bytes") in (0, 64 << 20)
         async with wire(broker.address) as client:
