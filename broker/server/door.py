@@ -96,7 +96,8 @@ class DoorLimits:
     max_streams: int = 4096
     """Calls at one time on one connection; HTTP/2 lets clients know, and more wait there."""
     max_queued_calls: int = 100_000
-    """Calls that may wait to be handed over; more are refused with RESOURCE_EXHAUSTED."""
+    """Calls that may wait to be handed over; more are refused: by the native door with RESOURCE_EXHAUSTED, by
+    gRPC itself with CANCELLED."""
     keepalive_time: float = 30
     """Silence after which a client is pinged; 0: never."""
     keepalive_timeout: float = 10
