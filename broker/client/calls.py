@@ -58,7 +58,7 @@ class UnaryCall(Generic[Request, Response]):
                 response: Response = await self._call(request, timeout=deadline - clock(), wait_for_ready=patient)
             except grpc.aio.AioRpcError as failure:
                 error = self._channel.error(failure, limit, idempotent=True)
-                pause = backoff.next()
+                pause = backoff.next(error.retry_after)
                 again = patient and isinstance(error, Unavailable) and error.retriable
                 if not again or clock() + pause >= deadline:
                     raise error from failure

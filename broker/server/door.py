@@ -56,8 +56,8 @@ Trailers = Sequence[tuple[str, str]]
 """Names, in lower case, and values of trailing metadata."""
 
 Ending = tuple[int, int, str, bytes, Trailers]
-"""Token, status code, message, the serialized google.rpc.Status for grpc-status-details-bin (may be empty), and what else
-travels in the trailers."""
+"""Token, status code, message, the serialized google.rpc.Status for grpc-status-details-bin (may be empty), and what
+else travels in the trailers."""
 
 Handler = Callable[[Arrivals], None]
 

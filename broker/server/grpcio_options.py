@@ -48,11 +48,11 @@ class ServerTls:
             [(credentials.key, credentials.certificate)], root_certificates=credentials.client_ca
         )
 
-    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        # Called by threads of grpc.
+    def _fetch(self) -> grpc.ServerCertificateConfiguration:
+        # Called by threads of grpc. None stands for what it has already, which its type does not tell.
         newest = self._newest
         if newest is self._taken:
-            return None
+            return None  # type: ignore[return-value]
         self._taken = newest
         return newest
 

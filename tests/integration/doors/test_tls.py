@@ -1,8 +1,10 @@
 """TLS and mutual TLS on both doors, and what becomes of files that change."""
 
 import asyncio
-import os
+import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -77,8 +79,6 @@ def shown(broker: BrokerProcess, authority: Authority, *versions: ssl.TLSVersion
 def handshake(
     broker: BrokerProcess, authority: Authority, protocols: list[str], *versions: ssl.TLSVersion
 ) -> tuple[str, dict[str, object]]:
-    import socket
-
     context = ssl.create_default_context(cadata=authority.certificate.decode())
     context.set_alpn_protocols(protocols)
     if versions:
@@ -202,8 +202,6 @@ async def test_wrong_files_at_the_start(authority: Authority, files: Path, broke
 
 async def start(*options: str) -> tuple[int | None, str]:
     """Run a broker that must end by itself; returns its exit status and what it said."""
-    import sys
-
     command = [sys.executable, "-m", "broker", "--listen=127.0.0.1:0", "--http=127.0.0.1:0", "--store=memory", *options]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -213,9 +211,7 @@ async def start(*options: str) -> tuple[int | None, str]:
 
 
 def encrypt(key: Path) -> None:
-    import subprocess
-
     locked = key.with_suffix(".locked")
     command = ["openssl", "pkey", "-in", key, "-out", locked, "-aes256", "-passout", "pass:secret"]
     subprocess.run(command, check=True, capture_output=True)
-    os.replace(locked, key)
+    locked.rename(key)
