@@ -13,6 +13,15 @@ Reasons are those of proto/broker/broker.proto.
 
 from collections.abc import Mapping
 
+QUEUE_FULL_FOR = 0.1
+"""Seconds: a full queue has room again after a commit or two."""
+
+STORE_AWAY_FOR = 0.25
+"""Seconds: much shorter than most absences, but those who come back wait longer each time."""
+
+STORE_FULL_FOR = 1.0
+"""Seconds: messages expire all the time, and make room."""
+
 
 class Refused(Exception):
     """A request was refused; nothing of it was stored unless the reason is OUTCOME_UNKNOWN.
@@ -21,13 +30,22 @@ class Refused(Exception):
         reason: UPPER_SNAKE_CASE, from the table in broker.proto.
         message: a sentence for people: what was wrong, and what to do.
         metadata: the field or limit the message speaks of, for machines.
+        retry_after: seconds after which the same request may succeed, where that comes by itself.
     """
 
-    def __init__(self, reason: str, message: str, metadata: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
 
 
 class InvalidRequest(Refused):
@@ -45,15 +63,21 @@ class Unavailable(Refused):
 class StoreFull(LimitReached):
     """The store has no room: its memory limit is reached or its disk is full."""
 
-    def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
-        super().__init__("STORE_FULL", message, metadata)
+    def __init__(
+        self,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        retry_after: float | None = STORE_FULL_FOR,
+    ) -> None:
+        super().__init__("STORE_FULL", message, metadata, retry_after=retry_after)
 
 
 class StoreUnavailable(Unavailable):
     """The store cannot be used now; nothing of the batch was stored."""
 
     def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
-        super().__init__("STORE_UNAVAILABLE", message, metadata)
+        super().__init__("STORE_UNAVAILABLE", message, metadata, retry_after=STORE_AWAY_FOR)
 
 
 class StoreInUse(StoreUnavailable):

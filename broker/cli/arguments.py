@@ -61,6 +61,19 @@ def _client_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--timeout", metavar="TIME", type=values.timeout, default="10s", help="how long a call may take (default: 10s)"
     )
+    for name, text in (
+        ("ca", "speak TLS, and trust servers whose certificate is signed by one of these authorities"),
+        ("cert", "speak TLS, and show this certificate to the server"),
+        ("key", "the private key of --tls-cert"),
+    ):
+        variable = f"BROKERCTL_TLS_{name.upper()}"
+        command.add_argument(
+            f"--tls-{name}",
+            metavar="FILE",
+            type=Path,
+            default=os.environ.get(variable) or None,
+            help=f"{text}; in PEM (default: ${variable}, or none)",
+        )
 
 
 def _output_option(command: argparse.ArgumentParser) -> None:

@@ -8,15 +8,22 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 from broker.cli.failure import Failure
+from broker.cli.tls import credentials
 from broker.client import Broker, BrokerError, MessageNotFound, connect
 
 
 @asynccontextmanager
 async def session(arguments: argparse.Namespace) -> AsyncIterator[Broker]:
     """Connect to the server of the command line; a broker's error becomes the command's failure."""
-    try:
+    made = connect(
+        arguments.server,
+        timeout=arguments.timeout.total_seconds(),
         # Whoever typed a wrong address wants to know it now, not after the timeout.
-        async with connect(arguments.server, timeout=arguments.timeout.total_seconds(), wait_for_ready=False) as broker:
+        wait_for_ready=False,
+        credentials=credentials(arguments),
+    )
+    try:
+        async with made as broker:
             yield broker
     except BrokerError as error:
         raise Failure(explain(error)) from error

@@ -140,7 +140,8 @@ class Answers:
             self._composer.release(frame.subjects)
             return
         self._composer.release([subject for subject in frame.subjects if subject not in subjects])
-        pause = pause_after(max(message.attempts for message in again), first=0.05, longest=1.0)
+        attempts = max(message.attempts for message in again)
+        pause = pause_after(attempts, first=0.05, longest=1.0, at_least=_asked_for(again))
         self._loop.call_later(pause, self._rested, list(subjects))
 
     def _rested(self, subjects: list[str]) -> None:
@@ -165,6 +166,11 @@ class Answers:
 
 
 _DEADLINE = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def _asked_for(messages: list[Pending]) -> float:
+    """Return how many seconds the server has asked to wait with them."""
+    return max((message.error.retry_after or 0.0 for message in messages if message.error), default=0.0)
 
 
 def _may_repeat(message: Pending, error: BrokerError) -> bool:

@@ -24,6 +24,8 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
         # A connection that died without a word is found within 40 s, also when nothing is published.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        # What keepalive_timeout_ms is said to be; without it, a minute.
+        ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
         # After a restart of the server the channel is back in well under a second, and never asleep for two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
@@ -56,7 +58,7 @@ class UnaryCall(Generic[Request, Response]):
                 response: Response = await self._call(request, timeout=deadline - clock(), wait_for_ready=patient)
             except grpc.aio.AioRpcError as failure:
                 error = self._channel.error(failure, limit, idempotent=True)
-                pause = backoff.next()
+                pause = backoff.next(error.retry_after)
                 again = patient and isinstance(error, Unavailable) and error.retriable
                 if not again or clock() + pause >= deadline:
                     raise error from failure

@@ -18,11 +18,15 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 import grpc
-from google.protobuf.message import DecodeError
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 DOMAIN = "brokercluster.dev"
 """The domain of the broker's ErrorInfo; one of another domain is not ours to read."""
+
+LONGEST_RETRY_AFTER = 30.0
+"""Seconds; nobody is left waiting because a server says something odd."""
 
 _DETAILS_KEY = "grpc-status-details-bin"
 
@@ -42,6 +46,7 @@ class BrokerError(Exception):
         metadata: the field or limit the message speaks of.
         code: the gRPC status code.
         retriable: the same call may succeed later, and repeating it cannot store a message twice.
+        retry_after: seconds that the server asks to wait before that; None when it says nothing.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class BrokerError(Exception):
         self.metadata = dict(metadata or {})
         self.code = code
         self.retriable = retriable
+        self.retry_after: float | None = None
 
     def __str__(self) -> str:
         return f"{self.message} ({self.reason})"
@@ -66,6 +72,7 @@ class BrokerError(Exception):
     def copy(self, *, retriable: bool) -> Self:
         """Return the same error to be raised elsewhere, where repeating the call is safe or not."""
         error = type(self)(self.reason, self.message, self.metadata, self.code, retriable=retriable)
+        error.retry_after = self.retry_after
         error.__cause__ = self.__cause__
         return error
 
@@ -107,9 +114,12 @@ def from_rpc(error: grpc.aio.AioRpcError, target: str, *, idempotent: bool) -> B
         idempotent: whether repeating the call does no harm (fetching, subscribing).
     """
     code, text = error.code(), error.details() or ""
-    info = error_info(error.trailing_metadata())
+    details = _details(error.trailing_metadata())
+    info = _error_info(details)
     if info is not None:
-        return build(code, info.reason, text, dict(info.metadata), idempotent=idempotent)
+        refusal = build(code, info.reason, text, dict(info.metadata), idempotent=idempotent)
+        refusal.retry_after = _retry_after(details)
+        return refusal
     if code is grpc.StatusCode.UNAVAILABLE and text.startswith(_NEVER_SENT):
         why = text.rpartition("last error: ")[2].removeprefix("UNKNOWN: ")
         return build(code, "NOT_CONNECTED", f"cannot reach a broker at {target}: {why}", idempotent=idempotent)
@@ -149,19 +159,36 @@ def build(
     return BrokerError(reason, message, metadata, code)
 
 
-def error_info(
-    trailing: Sequence[tuple[str, str | bytes]] | grpc.aio.Metadata | None,
-) -> error_details_pb2.ErrorInfo | None:
-    """Return the broker's ErrorInfo among the details of a status, if it has one."""
-    for key, value in trailing or ():
-        if key != _DETAILS_KEY or not isinstance(value, bytes):
-            continue
-        try:
-            status = status_pb2.Status.FromString(value)
-            for detail in status.details:
-                info = error_details_pb2.ErrorInfo()
-                if detail.Unpack(info) and info.domain == DOMAIN:
-                    return info
-        except DecodeError:
-            continue
+def _error_info(details: Sequence[any_pb2.Any]) -> error_details_pb2.ErrorInfo | None:
+    for detail in details:
+        info = error_details_pb2.ErrorInfo()
+        if _unpacks(detail, info) and info.domain == DOMAIN:
+            return info
     return None
+
+
+def _retry_after(details: Sequence[any_pb2.Any]) -> float | None:
+    for detail in details:
+        info = error_details_pb2.RetryInfo()
+        if _unpacks(detail, info):
+            seconds: float = info.retry_delay.ToTimedelta().total_seconds()
+            return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+    return None
+
+
+def _unpacks(detail: any_pb2.Any, message: Message) -> bool:
+    try:
+        return detail.Unpack(message)
+    except DecodeError:
+        return False
+
+
+def _details(trailing: Sequence[tuple[str, str | bytes]] | grpc.aio.Metadata | None) -> Sequence[any_pb2.Any]:
+    for key, value in trailing or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            try:
+                details: Sequence[any_pb2.Any] = status_pb2.Status.FromString(value).details
+            except DecodeError:
+                continue
+            return details
+    return ()

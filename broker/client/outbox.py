@@ -208,7 +208,7 @@ class Outbox:
             self.answers.refuse_waiting(frames[0].subjects[0], error)
         if again or (self._channel.wait_for_ready and isinstance(error, Unavailable)):
             # Also when nothing is to be sent again: the channel may not have noticed yet that its connection is gone.
-            pause = self._backoff.next()
+            pause = self._backoff.next(error.retry_after)
             logger.info("%s; %d messages will be sent again, in %.2f s", error, again, pause)
             self._rest = self._loop.call_later(pause, self._rested)
         self._send_due()

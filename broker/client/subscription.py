@@ -168,7 +168,7 @@ class Subscription:
             except BrokerError as error:
                 if self._closed():
                     return
-                pause = self._backoff.next()
+                pause = self._backoff.next(error.retry_after)
                 again = self._channel.wait_for_ready and isinstance(error, Unavailable) and error.retriable
                 if not again or clock() + pause >= deadline:
                     raise
@@ -190,7 +190,7 @@ class Subscription:
                 self._position = EARLIEST
             elif not error.retriable:
                 raise error
-            pause = self._backoff.next()
+            pause = self._backoff.next(error.retry_after)
             level = logging.WARNING if error is cause else logging.INFO
             logger.log(level, "subscription to %r lost: %s; connecting again in %.1f s", self._subject, error, pause)
             await self._pause(pause)

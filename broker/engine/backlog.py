@@ -1,7 +1,7 @@
 """What waits for the store, bounded in messages and bytes."""
 
 from broker.engine.rules import Limits
-from broker.errors import LimitReached
+from broker.errors import QUEUE_FULL_FOR, LimitReached
 from broker.telemetry.metrics import Metrics
 
 
@@ -37,4 +37,5 @@ class Backlog:
 
 def _full(what: str, limit: int) -> LimitReached:
     text = f"more than {limit} {what} wait for the store: try again later, or publish more slowly"
-    return LimitReached("PUBLISH_QUEUE_FULL", text, {"limit": f"max-queue-{what}", "value": str(limit)})
+    metadata = {"limit": f"max-queue-{what}", "value": str(limit)}
+    return LimitReached("PUBLISH_QUEUE_FULL", text, metadata, retry_after=QUEUE_FULL_FOR)

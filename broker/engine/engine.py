@@ -22,6 +22,9 @@ from broker.store.clock import Clock, wall_clock
 from broker.store.contract import Store
 from broker.telemetry.metrics import Metrics
 
+SUBSCRIPTIONS_FULL_FOR = 1.0
+"""Seconds after which it is worth asking whether somebody has left."""
+
 FETCHED_SHARE = 0.25
 """Of the cache, what messages may take that were looked up in the store; the rest is for recent commits."""
 
@@ -110,7 +113,8 @@ class Engine:
         limit = self._limits.max_subscriptions
         if len(self._subscriptions) >= limit:
             text = f"this broker has {limit} subscriptions and takes no more: use another replica or raise the limit"
-            raise LimitReached("SUBSCRIPTIONS_FULL", text, {"limit": "max-subscriptions", "value": str(limit)})
+            metadata = {"limit": "max-subscriptions", "value": str(limit)}
+            raise LimitReached("SUBSCRIPTIONS_FULL", text, metadata, retry_after=SUBSCRIPTIONS_FULL_FOR)
         subscription = Subscription(token, subject, start, framing)
         self._subscriptions[token] = subscription
         self._catch_up(subscription)

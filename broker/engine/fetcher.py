@@ -10,7 +10,7 @@ from broker.engine.commits import RecentCommits
 from broker.engine.fetched import FetchedMessages
 from broker.engine.outlet import Encoder
 from broker.engine.rules import Limits, message_not_found
-from broker.errors import LimitReached, Refused, Unavailable
+from broker.errors import QUEUE_FULL_FOR, LimitReached, Refused, StoreUnavailable
 from broker.store.clock import Clock
 from broker.store.contract import Store
 from broker.telemetry.metrics import Metrics
@@ -106,7 +106,7 @@ class Fetcher:
         except Exception:
             log.exception("the store failed in a way it should not")
             self._metrics.store_errors.labels("get", "UNEXPECTED").inc()
-            failure = Unavailable("STORE_UNAVAILABLE", "the store failed: try again")
+            failure = StoreUnavailable("the store failed: try again")
             return [(lookup.token, failure) for lookup in lookups]
         answers: list[tuple[int, bytes | Refused]] = []
         for lookup in lookups:
@@ -126,4 +126,5 @@ def _gone(lookup: Lookup) -> Refused:
 
 def _queue_full(limit: int) -> LimitReached:
     text = f"more than {limit} fetches wait for the store: try again later"
-    return LimitReached("FETCH_QUEUE_FULL", text, {"limit": "max-lookups", "value": str(limit)})
+    metadata = {"limit": "max-lookups", "value": str(limit)}
+    return LimitReached("FETCH_QUEUE_FULL", text, metadata, retry_after=QUEUE_FULL_FOR)

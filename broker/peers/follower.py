@@ -30,6 +30,8 @@ _OPTIONS = [
     # A broker that vanished without a word is found within 15 s.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    # What keepalive_timeout_ms is said to be; without it, a minute.
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_retries", 0),
     # Each attempt is a channel of its own, which must not share the last one's pauses.

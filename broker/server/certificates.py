@@ -31,7 +31,7 @@ def first_expiry(chain: list[bytes]) -> float:
 
 
 def _not_after(certificate: bytes) -> float:
-    """Find the end of `validity` (RFC 5280): Python shows it of a certificate that a peer has shown, never of a file."""
+    """Find the end of `validity` (RFC 5280): Python shows it of a peer's certificate, never of a file's."""
     try:
         _, fields, _ = _element(_element(certificate)[1])
         tag, _, rest = _element(fields)

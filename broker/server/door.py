@@ -56,8 +56,8 @@ Trailers = Sequence[tuple[str, str]]
 """Names, in lower case, and values of trailing metadata."""
 
 Ending = tuple[int, int, str, bytes, Trailers]
-"""Token, status code, message, the serialized google.rpc.Status for grpc-status-details-bin (may be empty), and what else
-travels in the trailers."""
+"""Token, status code, message, the serialized google.rpc.Status for grpc-status-details-bin (may be empty), and what
+else travels in the trailers."""
 
 Handler = Callable[[Arrivals], None]
 
@@ -98,7 +98,8 @@ class DoorLimits:
     max_calls: int = 100_000
     """Calls that may stand at one time, and as many whose requests are still arriving (native door)."""
     max_queued_calls: int = 100_000
-    """Calls that may wait to be handed over; more are refused with RESOURCE_EXHAUSTED."""
+    """Calls that may wait to be handed over; more are refused: by the native door with RESOURCE_EXHAUSTED, by
+    gRPC itself with CANCELLED."""
     keepalive_time: float = 30
     """Silence after which a client is pinged; 0: never."""
     keepalive_timeout: float = 10

@@ -21,6 +21,8 @@ def server_options(limits: DoorLimits) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", _milliseconds(limits.keepalive_time)),
         ("grpc.keepalive_timeout_ms", _milliseconds(limits.keepalive_timeout)),
+        # What keepalive_timeout_ms is said to be; without it, a minute.
+        ("grpc.http2.ping_timeout_ms", _milliseconds(limits.keepalive_timeout)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", round(limits.keepalive_min_interval * 1000)),
         ("grpc.http2.max_ping_strikes", 2 if limits.keepalive_min_interval else 0),
@@ -46,11 +48,11 @@ class ServerTls:
             [(credentials.key, credentials.certificate)], root_certificates=credentials.client_ca
         )
 
-    def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        # Called by threads of grpc.
+    def _fetch(self) -> grpc.ServerCertificateConfiguration:
+        # Called by threads of grpc. None stands for what it has already, which its type does not tell.
         newest = self._newest
         if newest is self._taken:
-            return None
+            return None  # type: ignore[return-value]
         self._taken = newest
         return newest
 

@@ -5,7 +5,7 @@ It knows nothing of messages, so it is told beforehand. The names are those of n
 
 from collections.abc import Mapping
 
-from broker.errors import InvalidRequest, LimitReached, Refused
+from broker.errors import QUEUE_FULL_FOR, InvalidRequest, LimitReached, Refused
 from broker.server.door import DoorLimits, Ending
 from broker.server.statuses import ending
 
@@ -35,7 +35,9 @@ def refusals(limits: DoorLimits) -> Mapping[str, tuple[int, str, bytes, list[tup
         ("too_many_request_bytes", "REQUESTS_FULL", "bytes of requests wait to be served", limits.max_received),
         ("too_many_answer_bytes", "ANSWERS_FULL", "bytes wait for clients that do not read", limits.max_queued),
     ):
-        errors[name] = LimitReached(reason, f"{limit} {text}: try again later", {"limit": str(limit)})
+        errors[name] = LimitReached(
+            reason, f"{limit} {text}: try again later", {"limit": str(limit)}, retry_after=QUEUE_FULL_FOR
+        )
     endings: dict[str, Ending] = {name: ending(0, error) for name, error in errors.items()}
     endings["unknown_method"] = (0, UNIMPLEMENTED, "no such call here: server reflection lists what there is", b"", ())
     endings["unknown_encoding"] = (0, UNIMPLEMENTED, "grpc-encoding is neither identity nor gzip", b"", ENCODINGS)

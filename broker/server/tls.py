@@ -14,7 +14,7 @@ from broker.telemetry.metrics import Metrics
 log = logging.getLogger(__name__)
 
 POLL = 2.0
-"""Seconds between looks at the files. Kubernetes swaps links when a Secret changes, which watching directories misses."""
+"""Seconds between looks at the files: when a Secret changes, Kubernetes swaps links, and watching files misses that."""
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
 """What tells one version of the files from another."""

@@ -15,6 +15,8 @@ class Cutter:
         self._tasks: set[asyncio.Task[None]] = set()
         self._replies_until_cut = 0
         self.port = 0
+        self.connections = 0
+        """How many there have been."""
         self.silent = False
         """While true, nothing passes and nothing is closed."""
         self.refusing = False
@@ -48,6 +50,7 @@ class Cutter:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         if self.refusing:
             writer.transport.abort()
             return

@@ -70,6 +70,18 @@ def _certificate(file: Path, name: str, extension: str, *options: str) -> tuple[
     return file, key
 
 
+def write_files(directory: Path, pair: Pair, client_ca: bytes | None = None) -> list[str]:
+    """Put a broker's files there in the way of Kubernetes, which changes a link to a directory; returns its options."""
+    version = directory / f"..{len(list(directory.iterdir()))}"
+    version.mkdir()
+    for name, data in (("tls.crt", pair.certificate), ("tls.key", pair.key), ("ca.crt", client_ca or b"")):
+        (version / name).write_bytes(data)
+    (directory / "new").symlink_to(version.name)
+    (directory / "new").rename(directory / "data")
+    options = [f"--tls-cert-file={directory}/data/tls.crt", f"--tls-key-file={directory}/data/tls.key"]
+    return [*options, f"--tls-client-ca-file={directory}/data/ca.crt"] if client_ca else options
+
+
 @asynccontextmanager
 async def tls_front(target: int, certificate: Path, key: Path) -> AsyncIterator[int]:
     """Take connections that ask for TLS as PostgreSQL's clients do, and pass what is inside on; yields the port."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message as ProtoMessage
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from broker.api import broker_pb2 as pb
@@ -32,20 +32,29 @@ class Failure:
     domain: str = ""
     metadata: dict[str, str] = field(default_factory=dict, compare=False)
     message: str = field(default="", compare=False)
+    retry_after: float | None = field(default=None, compare=False)
+    """Seconds."""
 
     @classmethod
     def of(cls, error: grpc.aio.AioRpcError) -> Failure:
         """Read a failed call; its details must agree with its status."""
-        details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+        trailers = dict(error.trailing_metadata() or ())
+        details = trailers.get("grpc-status-details-bin")
         if details is None:
             return cls(error.code(), message=error.details() or "")
         status = Status.FromString(details)
         assert status.code == error.code().value[0]
         assert status.message == error.details()
-        info = ErrorInfo()
-        assert len(status.details) == 1
+        info, retry = ErrorInfo(), RetryInfo()
         assert status.details[0].Unpack(info)
-        return cls(error.code(), info.reason, info.domain, dict(info.metadata), status.message)
+        again = None
+        if len(status.details) > 1:
+            assert len(status.details) == 2
+            assert status.details[1].Unpack(retry)
+            again = retry.retry_delay.ToTimedelta().total_seconds()
+        pushback = trailers.get("grpc-retry-pushback-ms")
+        assert pushback == (None if again is None else str(round(again * 1000)))
+        return cls(error.code(), info.reason, info.domain, dict(info.metadata), status.message, again)
 
 
 def message(

@@ -234,4 +234,6 @@ def _out_of_numbers(subject: str, key: int) -> StoreFull:
         return StoreFull(
             f"a SQLite store holds at most {MAX_KEY} subjects; publish to known ones", {"limit": "subjects"}
         )
-    return StoreFull(f"subject {subject!r} has used all {MAX_ID} ids of a SQLite store", {"limit": "ids"})
+    return StoreFull(
+        f"subject {subject!r} has used all {MAX_ID} ids of a SQLite store", {"limit": "ids"}, retry_after=None
+    )

@@ -86,6 +86,7 @@ async def test_a_full_store_refuses_and_recovers_when_messages_expire(
             assert [await client.publish(kept, BODY) for _ in range(3)] == [1, 2, 3]
             last_id, failure = await fill(client, expiring, expires=2)
             assert failure == FULL
+            assert failure.retry_after == 1
             assert failure.metadata["limit"] == ("memory" if kind.store == "memory" else "disk")
             assert last_id > 10
             await refused_in_all_ways(client, kept, FULL)
@@ -156,6 +157,7 @@ async def test_a_disk_that_fails_makes_the_store_unavailable_until_it_works(
             unlimited = resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
             last_id, failure = await fill(client, subject)
             assert failure == AWAY
+            assert failure.retry_after == 0.25
             await refused_in_all_ways(client, subject, AWAY)
             last_id = max(last_id, 3)
             await goes_on(client, subject, last_id, transient=False)
@@ -194,6 +196,7 @@ async def test_what_waits_for_the_store_is_bounded(kind: Kind, tmp_path: Path, s
                 await eventually(all_wait, "50 messages wait for the store")
                 failure = await client.failure("Publish", message(subject, body))
                 assert failure == full
+                assert failure.retry_after == 0.1
                 assert failure.metadata == {"limit": limit, "value": str(value)}
                 answer = await client.publish_batch([message("", body), message(subject, body)])
                 assert list(answer.ids) == [0, 0]

@@ -10,6 +10,9 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
 
 from broker.api import broker_pb2 as pb
 from broker.client import Broker, BrokerError, LimitReached, OutcomeUnknown, Unavailable, connect, outbox
@@ -34,6 +37,8 @@ class Scripted:
         self.answer: Callable[[pb.PublishBatchResponse], bytes] = lambda response: response.SerializeToString()
         self.ending: grpc.StatusCode | None = None
         """Ends the next frame's stream with this, instead of an answer."""
+        self.trailers: tuple[tuple[str, bytes], ...] = ()
+        """Of that ending."""
         self.accepted: list[str] = []
         """The bodies that were answered with an id, in order."""
         self._attempts: Counter[str] = Counter()
@@ -57,6 +62,7 @@ class Scripted:
             if ending is grpc.StatusCode.OK:
                 return
             if ending is not None:
+                context.set_trailing_metadata(self.trailers)
                 await context.abort(ending, "as the script says")
             response = pb.PublishBatchResponse(ids=[0] * len(messages))
             for index, message in enumerate(messages):
@@ -187,6 +193,20 @@ async def test_a_stream_that_ends_is_opened_anew(server: Scripted, ending: grpc.
         assert await broker.publish("s", b"x") == 1
     assert (server.frames[1:], server.streams) == ([["x"], ["x"]], 2)
     assert len(server.keys["x"]) == 1
+
+
+async def test_it_comes_back_when_the_server_asks_it_to(server: Scripted) -> None:
+    status = Status(code=UNAVAILABLE, message="as the script says")
+    status.details.add().Pack(ErrorInfo(reason="STORE_UNAVAILABLE", domain="brokercluster.dev"))
+    status.details.add().Pack(RetryInfo(retry_delay=Duration(nanos=700_000_000)))
+    async with connect(server.address, timeout=LONG) as broker:
+        await broker.publish("s", b"opens")
+        server.ending = grpc.StatusCode.UNAVAILABLE
+        server.trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+        began = asyncio.get_running_loop().time()
+        assert await broker.publish("s", b"x") == 1
+        assert asyncio.get_running_loop().time() - began >= 0.7
+    assert server.bodies == ["opens", "x", "x"]
 
 
 async def test_an_error_that_no_attempt_can_cure_ends_what_is_in_flight(server: Scripted) -> None:

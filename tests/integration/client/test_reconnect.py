@@ -15,8 +15,10 @@ from broker.client import (
     Unavailable,
     connect,
 )
+from broker.client.calls import channel_options
 from tests.support.broker import BrokerProcess
 from tests.support.client import HOUR, collect, durable, take
+from tests.support.cutter import Cutter
 
 
 class TestReconnect:
@@ -55,6 +57,29 @@ class TestReconnect:
                     await other.publish("s", b"meanwhile", expires=HOUR)
                 # Only now does it look, and finds its connection gone.
                 assert (await anext(messages)).body == b"meanwhile"
+
+    async def test_a_connection_that_died_without_a_word(self, tmp_path: Path) -> None:
+        # What the client asks of its connections, only fifty times as fast.
+        faster = [
+            (name, value // 50)
+            for name, value in channel_options(1 << 20)
+            if name in ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")
+        ]
+        causes: list[BrokerError] = []
+        async with durable(tmp_path) as server, Cutter(int(server.address.rpartition(":")[2])) as cutter:
+            async with connect(f"127.0.0.1:{cutter.port}", options=faster, timeout=30) as broker:
+                async with broker.subscribe("s", on_reconnect=causes.append) as messages:
+                    waiting = asyncio.create_task(anext(messages))
+                    cutter.silent = True
+                    silent = cutter.connections
+                    async with asyncio.timeout(20):
+                        while cutter.connections == silent:
+                            await asyncio.sleep(0.01)
+                    cutter.silent = False
+                    cutter.cut()  # what was begun in silence would wait for what was swallowed
+                    await broker.publish("s", b"after", expires=HOUR)
+                    assert (await waiting).body == b"after"
+        assert causes
 
     async def test_drain(self, tmp_path: Path) -> None:
         async with durable(tmp_path) as server, connect(server.address) as broker:

@@ -1,8 +1,10 @@
 """TLS and mutual TLS on both doors, and what becomes of files that change."""
 
 import asyncio
-import os
+import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -11,23 +13,11 @@ import pytest
 from broker.api import broker_pb2 as pb
 from tests.support.broker import BrokerProcess
 from tests.support.brokers import eventually, metric, metrics
-from tests.support.tls import Authority, Pair
+from tests.support.tls import Authority, Pair, write_files
 from tests.support.wire import Wire, message, wire
 
 HEALTH = "/grpc.health.v1.Health/Check"
 RELOADED, FAILED = "broker_tls_reloads_total{result=ok}", "broker_tls_reloads_total{result=failed}"
-
-
-def write(directory: Path, pair: Pair, client_ca: bytes | None = None) -> list[str]:
-    """Put the files there, in the way of Kubernetes: a link to a directory changes; returns the options."""
-    version = directory / f"..{len(list(directory.iterdir()))}"
-    version.mkdir()
-    for name, data in (("tls.crt", pair.certificate), ("tls.key", pair.key), ("ca.crt", client_ca or b"")):
-        (version / name).write_bytes(data)
-    (directory / "new").symlink_to(version.name)
-    (directory / "new").rename(directory / "data")
-    options = [f"--tls-cert-file={directory}/data/tls.crt", f"--tls-key-file={directory}/data/tls.key"]
-    return [*options, f"--tls-client-ca-file={directory}/data/ca.crt"] if client_ca else options
 
 
 def trusting(authority: Authority, pair: Pair | None = None) -> grpc.ChannelCredentials:
@@ -59,7 +49,7 @@ async def every_call(client: Wire) -> None:
 
 
 async def test_every_call_over_tls_and_none_without(door: str, authority: Authority, files: Path) -> None:
-    options = write(files, authority.issue("broker"))
+    options = write_files(files, authority.issue("broker"))
     with BrokerProcess("--store=memory", f"--door={door}", *options) as broker:
         async with wire(broker.address, credentials=trusting(authority)) as client:
             await every_call(client)
@@ -77,8 +67,6 @@ def shown(broker: BrokerProcess, authority: Authority, *versions: ssl.TLSVersion
 def handshake(
     broker: BrokerProcess, authority: Authority, protocols: list[str], *versions: ssl.TLSVersion
 ) -> tuple[str, dict[str, object]]:
-    import socket
-
     context = ssl.create_default_context(cadata=authority.certificate.decode())
     context.set_alpn_protocols(protocols)
     if versions:
@@ -92,7 +80,7 @@ def handshake(
 
 
 async def test_versions_and_protocols(door: str, authority: Authority, files: Path) -> None:
-    with BrokerProcess("--store=memory", f"--door={door}", *write(files, authority.issue("broker"))) as broker:
+    with BrokerProcess("--store=memory", f"--door={door}", *write_files(files, authority.issue("broker"))) as broker:
         for version, name in ((ssl.TLSVersion.TLSv1_2, "TLSv1.2"), (ssl.TLSVersion.TLSv1_3, "TLSv1.3")):
             assert (await asyncio.to_thread(shown, broker, authority, version))[0] == name
         with pytest.raises((ssl.SSLError, AssertionError, ConnectionError)):
@@ -101,7 +89,7 @@ async def test_versions_and_protocols(door: str, authority: Authority, files: Pa
 
 
 async def test_mutual_tls(door: str, authority: Authority, other_authority: Authority, files: Path) -> None:
-    options = write(files, authority.issue("broker"), other_authority.certificate)
+    options = write_files(files, authority.issue("broker"), other_authority.certificate)
     with BrokerProcess("--store=memory", f"--door={door}", *options) as broker:
         assert await refuses(broker, None)
         assert await refuses(broker, trusting(authority))
@@ -118,12 +106,12 @@ async def test_new_files_are_used_without_a_restart(
     door: str, authority: Authority, other_authority: Authority, files: Path
 ) -> None:
     friend, other_friend = authority.issue("friend"), other_authority.issue("friend")
-    options = write(files, authority.issue("broker"), authority.certificate)
+    options = write_files(files, authority.issue("broker"), authority.certificate)
     with BrokerProcess("--store=memory", f"--door={door}", *options) as broker:
         async with wire(broker.address, credentials=trusting(authority, friend)) as before:
             subscription = await before.subscribed("greetings")
 
-            write(files, other_authority.issue("broker"), other_authority.certificate)
+            write_files(files, other_authority.issue("broker"), other_authority.certificate)
             await eventually(lambda: counted(broker, RELOADED, 1), "the files are read anew")
             assert await refuses(broker, trusting(authority, friend))
             assert await refuses(broker, trusting(other_authority, friend))
@@ -136,8 +124,8 @@ async def test_broken_new_files_are_told_once_and_those_before_stay(
     door: str, authority: Authority, files: Path
 ) -> None:
     pair = authority.issue("broker")
-    with BrokerProcess("--store=memory", f"--door={door}", *write(files, pair)) as broker:
-        write(files, Pair(pair.certificate, authority.issue("other").key))
+    with BrokerProcess("--store=memory", f"--door={door}", *write_files(files, pair)) as broker:
+        write_files(files, Pair(pair.certificate, authority.issue("other").key))
         await eventually(lambda: counted(broker, FAILED, 1), "the files are read anew")
         (files / "data" / "tls.key").unlink()
         await eventually(lambda: counted(broker, FAILED, 2), "the files are read anew")
@@ -148,7 +136,7 @@ async def test_broken_new_files_are_told_once_and_those_before_stay(
         async with wire(broker.address, credentials=trusting(authority)) as client:
             await every_call(client)
 
-        write(files, authority.issue("broker"))
+        write_files(files, authority.issue("broker"))
         await eventually(lambda: counted(broker, RELOADED, 1), "the files are read anew")
         assert not await refuses(broker, trusting(authority))
 
@@ -173,7 +161,7 @@ async def counted(broker: BrokerProcess, series: str, count: int) -> bool:
 )
 async def test_wrong_files_at_the_start(authority: Authority, files: Path, broken: str, says: str) -> None:
     pair = authority.issue("broker")
-    options = write(files, pair, authority.certificate)
+    options = write_files(files, pair, authority.certificate)
     data = files / "data"
     match broken:
         case "no certificate":
@@ -202,8 +190,6 @@ async def test_wrong_files_at_the_start(authority: Authority, files: Path, broke
 
 async def start(*options: str) -> tuple[int | None, str]:
     """Run a broker that must end by itself; returns its exit status and what it said."""
-    import sys
-
     command = [sys.executable, "-m", "broker", "--listen=127.0.0.1:0", "--http=127.0.0.1:0", "--store=memory", *options]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
@@ -213,9 +199,7 @@ async def start(*options: str) -> tuple[int | None, str]:
 
 
 def encrypt(key: Path) -> None:
-    import subprocess
-
     locked = key.with_suffix(".locked")
     command = ["openssl", "pkey", "-in", key, "-out", locked, "-aes256", "-passout", "pass:secret"]
     subprocess.run(command, check=True, capture_output=True)
-    os.replace(locked, key)
+    locked.rename(key)

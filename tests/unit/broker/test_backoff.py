@@ -12,6 +12,10 @@ def test_waits_grow_to_the_longest_and_never_vanish() -> None:
     assert all(after <= 4 * before for before, after in pairwise(waits))
 
 
+def test_what_the_other_side_asks_for_comes_on_top() -> None:
+    assert all(7 + 0.5 <= Backoff(first=1, longest=100).next(at_least=7) <= 7 + 1 for _ in range(100))
+
+
 def test_it_starts_again() -> None:
     backoff = Backoff(first=1, longest=100)
     for _ in range(10):

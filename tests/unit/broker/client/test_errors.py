@@ -57,6 +57,17 @@ def test_the_brokers_reasons(code: grpc.StatusCode, reason: str, kind: type[Brok
     assert str(found) == f"what to do ({reason})"
 
 
+@pytest.mark.parametrize(("asked", "seconds"), [(0.25, 0.25), (0, 0), (-1, 0), (1e6, 30)])
+def test_when_the_broker_asks_to_come_back(asked: float, seconds: float) -> None:
+    status, retry = details("STORE_UNAVAILABLE"), error_details_pb2.RetryInfo()
+    retry.retry_delay.FromNanoseconds(round(asked * 1e9))
+    status.details.add().Pack(retry)
+    found = error(failure(Code.UNAVAILABLE, "what to do", status))
+    assert found.retry_after == seconds
+    assert found.copy(retriable=True).retry_after == seconds
+    assert error(failure(Code.UNAVAILABLE, "what to do", details("DRAINING"))).retry_after is None
+
+
 @pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.INTERNAL, Code.CANCELLED, Code.UNKNOWN])
 def test_a_lost_connection_leaves_a_publish_in_doubt(code: grpc.StatusCode) -> None:
     found = error(failure(code, "Socket closed"))
