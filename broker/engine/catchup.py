@@ -6,6 +6,7 @@ memory goes live in the same turn of the event loop, so nothing can slip in betw
 
 import asyncio
 import logging
+from bisect import bisect_right
 from collections.abc import Callable
 
 from broker.backoff import Backoff
@@ -18,6 +19,7 @@ from broker.engine.rules import start_beyond_end
 from broker.engine.subscription import State, Subscription
 from broker.errors import Refused, Unavailable
 from broker.store.clock import Clock
+from broker.store.columns import runs_of
 from broker.store.contract import Store
 from broker.telemetry.metrics import Metrics
 
@@ -166,7 +168,9 @@ class CatchUp:
             # From there on memory is better: it still has the fire-and-forget messages.
             covered = remembered_from - 1
             stored = [message for message in stored if message.id <= covered]
-        messages = [self._encode(subject, m.id, (m,), m.published_at)[0] for m in stored]
+        messages: list[bytes] = []
+        for first_id, published_at, run in runs_of(stored):
+            messages += self._encode(subject, first_id, run, published_at)
         self._offer(subscription, [m.id for m in stored], messages, covered)
 
     def _offer(self, subscription: Subscription, ids: list[int], messages: list[bytes], covered: int) -> bool:
@@ -182,5 +186,5 @@ class CatchUp:
     def _move(self, subscription: Subscription, cursor: int, ids: list[int]) -> None:
         due_from = max(subscription.cursor, subscription.stood_after)
         if cursor > due_from:
-            self._metrics.missed.inc(cursor - due_from - sum([message_id > due_from for message_id in ids]))
+            self._metrics.missed.inc(cursor - due_from - (len(ids) - bisect_right(ids, due_from)))
         subscription.cursor = cursor

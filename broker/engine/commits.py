@@ -4,22 +4,19 @@ import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import Self
 
-from broker.engine.outlet import Content, Encoder
-from broker.store.contract import NEVER_STORED
+from broker.engine.outlet import Encoder
+from broker.store.columns import Columns, columns_of
+from broker.store.contract import NEVER_STORED, NewMessage
 
-MESSAGE_OVERHEAD, HEADERS_OVERHEAD, COMMIT_OVERHEAD, SUBJECT_OVERHEAD = 224, 64, 464, 1024
+MESSAGE_OVERHEAD, HEADERS_OVERHEAD, COMMIT_OVERHEAD, SUBJECT_OVERHEAD = 152, 64, 496, 1024
 """Bytes that a remembered message, its headers, its commit and its subject each cost beside what is in them: objects,
 slots, tables. A test holds the figures to what Python really takes: a flood of small ones must not pass the limit
 either."""
 
 
-class Committed(Content, Protocol):
-    """What of a message a commit holds; new and stored messages have it."""
-
-    @property
-    def expires_at(self) -> int: ...  # noqa: D102
+NONE = Columns((), ())
 
 
 class Commit:
@@ -45,7 +42,7 @@ class Commit:
         expiries: Sequence[int],
         published_at: int,
         *,
-        messages: Sequence[Content] = (),
+        messages: Columns = NONE,
         encoded: list[bytes] | None = None,
     ) -> None:
         self.subject = subject
@@ -57,9 +54,10 @@ class Commit:
         self._cost = 0
 
     @classmethod
-    def of(cls, subject: str, first_id: int, messages: Sequence[Committed], published_at: int) -> Self:
-        """Return the commit of messages with the ids from `first_id` on."""
-        return cls(subject, first_id, [message.expires_at for message in messages], published_at, messages=messages)
+    def of(cls, subject: str, first_id: int, messages: Sequence[NewMessage], published_at: int) -> Self:
+        """Return the commit of messages with the ids from `first_id` on; nobody will ask for their keys."""
+        columns = columns_of(messages).anonymous()
+        return cls(subject, first_id, columns.expiries, published_at, messages=columns)
 
     def __len__(self) -> int:
         return len(self.expiries)
@@ -73,10 +71,12 @@ class Commit:
     def cost(self) -> int:
         """The bytes of memory that it takes, about, once it is encoded."""
         if not self._cost:
-            if self.messages:
+            if self.messages.bodies:
                 # Content counts twice: as published, and encoded (with its subject).
-                contents = 2 * sum([len(message.body) for message in self.messages])
-                contents += sum([2 * len(m.headers) + HEADERS_OVERHEAD for m in self.messages if m.headers])
+                contents = 2 * sum(map(len, self.messages.bodies))
+                if self.messages.headers:
+                    sizes = [2 * len(headers) + HEADERS_OVERHEAD for headers in self.messages.headers if headers]
+                    contents += sum(sizes)
                 contents += len(self.subject) * len(self.expiries)
             else:
                 contents = sum(map(len, self._encoded or ()))
@@ -109,7 +109,7 @@ class Commit:
         index = message_id - self.first_id
         if self._encoded is not None:
             return self._encoded[index]
-        return encode(self.subject, message_id, (self.messages[index],), self.published_at)[0]
+        return encode(self.subject, message_id, self.messages[index : index + 1], self.published_at)[0]
 
     def expires_at(self, message_id: int) -> int:
         """Return when one of its messages stops being readable (ms), or NEVER_STORED."""

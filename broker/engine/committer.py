@@ -3,14 +3,15 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from itertools import count, repeat
+from itertools import count
 
 from broker.engine.commits import Commit
-from broker.engine.publication import Duplicate, Outcome, Publication
+from broker.engine.publication import Duplicate, Outcome, Outcomes, Publication
 from broker.engine.rules import Limits
 from broker.errors import Refused, Unavailable
 from broker.store.clock import Clock
-from broker.store.contract import NEVER_STORED, Appended, NewMessage, Store
+from broker.store.columns import Columns
+from broker.store.contract import NEVER_STORED, Appended, Batch, Store
 from broker.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -54,9 +55,7 @@ class Committer:
         self._answer(publications, {subject: gathered.outcomes(subject, result) for subject, result in results.items()})
         self._committed(commits)
 
-    async def _append(
-        self, batch: dict[str, list[NewMessage]], now: int, keys_until: int
-    ) -> Mapping[str, Appended | Refused]:
+    async def _append(self, batch: Batch, now: int, keys_until: int) -> Mapping[str, Appended | Refused]:
         try:
             with self._append_seconds.time():
                 return await self._store.append(batch, now, keys_until)
@@ -80,7 +79,7 @@ class Committer:
                 continue
             new = gathered.new(subject, result.duplicates)
             duplicates += len(result.duplicates) + repeats
-            if new:
+            if new.bodies:
                 commit = Commit.of(subject, result.last_id + 1, new, now)
                 commits.append(commit)
                 messages += len(commit)
@@ -92,11 +91,16 @@ class Committer:
         self._metrics.duplicates.inc(duplicates)
         return commits
 
-    def _answer(self, publications: list[Publication], outcomes: Mapping[str, Iterator[Outcome]]) -> None:
+    def _answer(self, publications: list[Publication], outcomes: Mapping[str, Outcomes]) -> None:
+        told = dict.fromkeys(outcomes, 0)
         for publication in publications:
-            answers = [next(outcomes[subject]) for subject, _ in publication.messages]
+            own: dict[str, Outcomes] = {}
+            for subject, messages in publication.parts.items():
+                begin = told[subject]
+                end = told[subject] = begin + len(messages.bodies)
+                own[subject] = outcomes[subject][begin:end]
             try:
-                publication.done(answers)
+                publication.done(publication.in_order(own))
             except Exception:
                 log.exception("an answer could not be given")
 
@@ -118,51 +122,52 @@ class _Gathered:
             and the places in the subject's list that the first ones have.
     """
 
-    __slots__ = ("_named", "batch", "repeats")
+    __slots__ = ("batch", "repeats")
 
     def __init__(self, publications: list[Publication]) -> None:
-        self.batch: dict[str, list[NewMessage]] = {}
         self.repeats: dict[str, dict[int, int]] = {}
-        self._named: dict[str, dict[bytes, int]] = {}
-        """For subjects with keys, their places."""
-        for publication in publications:
-            for subject, message in publication.messages:
-                group = self.batch.get(subject)
-                if group is None:
-                    group = self.batch[subject] = []
-                if not message.key or self._is_first(subject, message.key, len(group)):
-                    group.append(message)
+        self.batch = {subject: self._once(subject, messages) for subject, messages in _joined(publications).items()}
 
-    def _is_first(self, subject: str, key: bytes, place: int) -> bool:
-        first = self._named.setdefault(subject, {}).setdefault(key, place)
-        if first == place:
-            return True
-        repeats = self.repeats.setdefault(subject, {})
-        repeats[place + len(repeats)] = first
-        return False
+    def _once(self, subject: str, messages: Columns) -> Columns:
+        """Take note of the repeats, and return the rest."""
+        if not messages.keys:
+            return messages
+        keys = [key for key in messages.keys if key]
+        if len(set(keys)) == len(keys):
+            return messages
+        first: dict[bytes, int] = {}
+        repeats: dict[int, int] = {}
+        for number, key in enumerate(messages.keys):
+            place = number - len(repeats)
+            if key and first.setdefault(key, place) != place:
+                repeats[number] = first[key]
+        self.repeats[subject] = repeats
+        return messages.without(repeats)
 
-    def new(self, subject: str, duplicates: Mapping[int, int]) -> list[NewMessage]:
-        """Return the messages of a subject that took ids, without their keys: nobody will ask for those."""
-        group = self.batch[subject]
-        if subject not in self._named:
-            return group
-        return [
-            NewMessage(body, expires_at, headers)
-            for place, (body, expires_at, headers, _) in enumerate(group)
-            if place not in duplicates
-        ]
+    def new(self, subject: str, duplicates: Mapping[int, int]) -> Columns:
+        """Return the messages of a subject that took ids."""
+        return self.batch[subject].without(duplicates)
 
-    def outcomes(self, subject: str, result: Appended | Refused) -> Iterator[Outcome]:
+    def outcomes(self, subject: str, result: Appended | Refused) -> Outcomes:
         """Return the outcomes of a subject's messages, in the order in which they were published."""
+        size, repeats = len(self.batch[subject].bodies), self.repeats.get(subject, {})
         if isinstance(result, Refused):
-            return repeat(result)
-        ids = count(result.last_id + 1)
-        if not result.duplicates and subject not in self.repeats:
-            return ids
-        known = result.duplicates
-        places = range(len(self.batch[subject]))
-        placed = [Duplicate(known[place]) if place in known else next(ids) for place in places]
-        return _with_repeats(placed, self.repeats.get(subject, {}))
+            return [result] * (size + len(repeats))
+        if not result.duplicates and not repeats:
+            return range(result.last_id + 1, result.last_id + 1 + size)
+        ids, known = count(result.last_id + 1), result.duplicates
+        placed = [Duplicate(known[place]) if place in known else next(ids) for place in range(size)]
+        return list(_with_repeats(placed, repeats))
+
+
+def _joined(publications: list[Publication]) -> Mapping[str, Columns]:
+    if len(publications) == 1:
+        return publications[0].parts
+    parts: dict[str, list[Columns]] = {}
+    for publication in publications:
+        for subject, messages in publication.parts.items():
+            parts.setdefault(subject, []).append(messages)
+    return {subject: Columns.joined(messages) for subject, messages in parts.items()}
 
 
 def _with_repeats(placed: list[int], repeats: Mapping[int, int]) -> Iterator[Outcome]:

@@ -12,6 +12,7 @@ from broker.engine.outlet import Encoder
 from broker.engine.rules import Limits, message_not_found
 from broker.errors import QUEUE_FULL_FOR, LimitReached, Refused, StoreUnavailable
 from broker.store.clock import Clock
+from broker.store.columns import Columns
 from broker.store.contract import Store
 from broker.telemetry.metrics import Metrics
 
@@ -114,7 +115,8 @@ class Fetcher:
             if message is None:
                 answers.append((lookup.token, _gone(lookup)))
             else:
-                encoded = self._encode(lookup.subject, message.id, (message,), message.published_at)[0]
+                content = Columns((message.body,), (message.expires_at,), (message.headers,))
+                encoded = self._encode(lookup.subject, message.id, content, message.published_at)[0]
                 self._fetched.add(lookup.subject, message.id, encoded, message.expires_at)
                 answers.append((lookup.token, encoded))
         return answers

@@ -7,6 +7,7 @@ from broker.engine.flow import Flow
 from broker.engine.outlet import Encoder, Framing, Outlet
 from broker.engine.subscription import State, Subscription
 from broker.store.clock import Clock
+from broker.store.columns import runs_of
 from broker.store.contract import StoredMessage
 from broker.telemetry.metrics import Metrics
 
@@ -125,7 +126,8 @@ class Hub:
             return
         missing = [message for message in messages if head < message.id <= until]
         ready: list[Commit] = []
-        for commit in _runs(subject, missing):
+        for first_id, published_at, run in runs_of(missing):
+            commit = Commit.of(subject, first_id, run, published_at)
             # What arrived while the store was read may lie between these, and follow them at once.
             ready += flow.skip_to(commit.first_id - 1)
             ready += flow.take(commit)
@@ -235,16 +237,3 @@ def slices(encoded: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
             start, size = index, 0
         size += len(message)
     yield start, encoded[start:]
-
-
-def _runs(subject: str, messages: list[StoredMessage]) -> Iterator[Commit]:
-    """Group stored messages to commits: consecutive ids and one time in each."""
-    start = 0
-    for end in range(1, len(messages) + 1):
-        if end < len(messages):
-            before, message = messages[end - 1], messages[end]
-            if message.id == before.id + 1 and message.published_at == before.published_at:
-                continue
-        run = messages[start:end]
-        yield Commit.of(subject, run[0].id, run, run[0].published_at)
-        start = end

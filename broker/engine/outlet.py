@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from broker.errors import Refused
+from broker.store.contract import NewMessage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,18 +40,8 @@ class Outlet(Protocol):
         """End a subscription with an error, after what is queued for it."""
 
 
-class Content(Protocol):
-    """What of a message is encoded; new and stored messages have it."""
-
-    @property
-    def body(self) -> bytes: ...  # noqa: D102
-
-    @property
-    def headers(self) -> bytes: ...  # noqa: D102
-
-
 class Encoder(Protocol):
     """Turns messages into what subscribers and fetchers get."""
 
-    def __call__(self, subject: str, first_id: int, messages: Sequence[Content], published_at: int) -> list[bytes]:
+    def __call__(self, subject: str, first_id: int, messages: Sequence[NewMessage], published_at: int) -> list[bytes]:
         """Encode consecutive messages of one commit; `published_at` in ms."""

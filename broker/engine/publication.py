@@ -1,9 +1,11 @@
 """What is published together, and how it is divided among commits."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Self, TypeGuard
 
 from broker.errors import Refused
+from broker.store.columns import Columns, columns_of
 from broker.store.contract import NewMessage
 
 
@@ -16,20 +18,57 @@ class Duplicate(int):
 Outcome = int | Refused
 """The id that a message got (a Duplicate when it is not new), or why it got none."""
 
+Outcomes = Sequence[Outcome]
+"""Those of a publication's messages, in its order; a range of ids when they are new neighbours in one subject."""
 
-@dataclass(slots=True)
+
+def all_new(outcomes: Outcomes) -> TypeGuard[Sequence[int]]:
+    """Whether all of them are ids, and none a Duplicate."""
+    return isinstance(outcomes, range) or set(map(type, outcomes)) == {int}
+
+
 class Publication:
-    """Messages that are answered together: those of one frame, or of the calls that arrived together."""
+    """Messages that are answered together: those of one frame, or of the calls that arrived together.
 
-    messages: list[tuple[str, NewMessage]]
-    """Subject and message, in the order in which they take their ids."""
-    done: Callable[[list[Outcome]], None]
-    """Called once, with an outcome for each message."""
-    size: int = 0
-    """Bytes of bodies, headers and keys."""
+    Args:
+        parts: the messages by subject, each subject's in the order in which they take their ids.
+        done: called once, with an outcome for each message.
+        order: the subject of each message, in the order in which they were published; it may be missing where there
+            is but one.
 
-    def __post_init__(self) -> None:
-        self.size = sum([len(body) + len(headers) + len(key) for _, (body, _, headers, key) in self.messages])
+    Attributes:
+        count: how many messages there are.
+        size: bytes of bodies, headers and keys.
+    """
+
+    __slots__ = ("count", "done", "order", "parts", "size")
+
+    def __init__(
+        self, parts: Mapping[str, Columns], done: Callable[[Outcomes], None], order: Sequence[str] = ()
+    ) -> None:
+        self.parts = parts
+        self.done = done
+        self.order = order
+        self.count = self.size = 0
+        for messages in parts.values():
+            self.count += len(messages.bodies)
+            self.size += messages.size
+
+    @classmethod
+    def of(cls, messages: Sequence[tuple[str, NewMessage]], done: Callable[[Outcomes], None]) -> Self:
+        """Return a publication of messages, each with its subject."""
+        parts: dict[str, list[NewMessage]] = {}
+        for subject, message in messages:
+            parts.setdefault(subject, []).append(message)
+        columns = {subject: columns_of(part) for subject, part in parts.items()}
+        return cls(columns, done, [subject for subject, _ in messages])
+
+    def in_order(self, outcomes: Mapping[str, Outcomes]) -> Outcomes:
+        """Put the outcomes of each subject's messages in the order in which they were published."""
+        if len(outcomes) == 1:
+            return next(iter(outcomes.values()))
+        following = {subject: iter(part) for subject, part in outcomes.items()}
+        return [next(following[subject]) for subject in self.order]
 
 
 def split(publication: Publication, shards: int) -> Iterable[tuple[int, Publication]]:
@@ -39,13 +78,13 @@ def split(publication: Publication, shards: int) -> Iterable[tuple[int, Publicat
     """
     if shards == 1:
         return [(0, publication)]
-    places: dict[int, list[int]] = {}
-    for place, (subject, _) in enumerate(publication.messages):
-        places.setdefault(hash(subject) % shards, []).append(place)
-    if len(places) == 1:
-        return [(shard, publication) for shard in places]
-    gathering = _Gathering(publication, len(places))
-    return [(shard, gathering.part(share)) for shard, share in places.items()]
+    subjects: dict[int, list[str]] = {}
+    for subject in publication.parts:
+        subjects.setdefault(hash(subject) % shards, []).append(subject)
+    if len(subjects) == 1:
+        return [(shard, publication) for shard in subjects]
+    gathering = _Gathering(publication, len(subjects))
+    return [(shard, gathering.part(share)) for shard, share in subjects.items()]
 
 
 class _Gathering:
@@ -53,18 +92,20 @@ class _Gathering:
 
     def __init__(self, publication: Publication, parts: int) -> None:
         self._publication = publication
-        self._outcomes: list[Outcome] = [0] * len(publication.messages)
+        self._outcomes: dict[str, list[Outcome]] = {}
         self._missing = parts
 
-    def part(self, places: list[int]) -> Publication:
-        """Return a publication of the messages at these places."""
+    def part(self, subjects: list[str]) -> Publication:
+        """Return a publication of these subjects' messages, one subject's after the other's."""
+        parts = {subject: self._publication.parts[subject] for subject in subjects}
 
-        def done(outcomes: list[Outcome]) -> None:
-            for place, outcome in zip(places, outcomes, strict=True):
-                self._outcomes[place] = outcome
+        def done(outcomes: Outcomes) -> None:
+            told = iter(outcomes)
+            for subject, messages in parts.items():
+                self._outcomes[subject] = [next(told) for _ in messages.bodies]
             self._missing -= 1
             if not self._missing:
-                self._publication.done(self._outcomes)
+                self._publication.done(self._publication.in_order(self._outcomes))
 
-        messages = self._publication.messages
-        return Publication([messages[place] for place in places], done)
+        order = list(chain.from_iterable([[subject] * len(messages) for subject, messages in parts.items()]))
+        return Publication(parts, done, order)

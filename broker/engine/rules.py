@@ -1,6 +1,6 @@
 """What a message, a subject and a start position must be like, and the limits of one broker."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from broker.errors import InvalidRequest
@@ -66,6 +66,18 @@ class Rules:
         if len(self._good_subjects) >= self._KNOWN_SUBJECTS:
             self._good_subjects.clear()
         self._good_subjects.add(subject)
+
+    def all_good(
+        self, subjects: Set[str], bodies: Iterable[bytes], expirations: Set[int], keys: Iterable[bytes]
+    ) -> bool:
+        """Whether messages are good; where they are not, or their subjects are new, checking each one tells."""
+        return (
+            self._good_subjects >= subjects
+            and max(map(len, bodies)) <= self._max_body
+            and min(expirations) >= 0
+            and max(expirations) <= self._max_expiration
+            and max(map(len, keys)) <= MAX_KEY_BYTES
+        )
 
     def check_message(self, subject: str, body: bytes, expiration: int) -> None:
         """Refuse a message that must not be published. `expiration` is in seconds.

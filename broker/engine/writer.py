@@ -43,11 +43,11 @@ class _Shard:
 
     def add(self, publication: Publication) -> None:
         self.queue.append(publication)
-        self.messages += len(publication.messages)
+        self.messages += publication.count
 
     def take(self) -> Publication:
         publication = self.queue.popleft()
-        self.messages -= len(publication.messages)
+        self.messages -= publication.count
         return publication
 
 
@@ -85,7 +85,7 @@ class Writer:
         Raises:
             LimitReached: PUBLISH_QUEUE_FULL; nothing was queued and `done` will not be called.
         """
-        self._backlog.take(len(publication.messages), publication.size)
+        self._backlog.take(publication.count, publication.size)
         for shard, part in split(publication, len(self._shards)):
             self._shards[shard].add(part)
         self._idle.clear()
@@ -136,7 +136,7 @@ class Writer:
         messages = size = 0
         for shard in shards:
             while shard.queue:
-                messages += len(shard.queue[0].messages)
+                messages += shard.queue[0].count
                 size += shard.queue[0].size
                 if taken and (messages > MAX_FLUSH_MESSAGES or size > MAX_FLUSH_BYTES):
                     return taken
@@ -152,7 +152,7 @@ class Writer:
                 self._failure.set_exception(error)
         finally:
             for publication in publications:
-                self._backlog.release(len(publication.messages), publication.size)
+                self._backlog.release(publication.count, publication.size)
             for shard in shards:
                 shard.busy = False
             self._commits -= 1

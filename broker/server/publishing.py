@@ -7,13 +7,13 @@ from time import perf_counter
 
 from broker.api.broker_pb2 import PublishBatchRequest, PublishBatchResponse, PublishError, PublishRequest
 from broker.engine.engine import Engine
-from broker.engine.publication import Duplicate, Outcome, Publication
+from broker.engine.publication import Duplicate, Outcomes, Publication, all_new
 from broker.errors import Refused
 from broker.server.calls import CANCELLED, CallMetrics
 from broker.server.door import Answer, Call, Door, Ending
+from broker.server.intake import Taken, take
 from broker.server.statuses import code_of, ended, ending
-from broker.server.wire import decode, encode_headers, publish_response
-from broker.store.contract import NEVER_STORED, NewMessage
+from broker.server.wire import decode, publish_response, publish_responses
 from broker.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -34,34 +34,25 @@ class Publishing:
     def publish(self, calls: list[Call]) -> None:
         """Publish the messages of calls that arrived together."""
         began = perf_counter()
-        tokens: list[int] = []
-        messages: list[tuple[str, NewMessage]] = []
-        failures: list[tuple[int, Refused]] = []
-        now = self._engine.clock()
-        for token, data, _ in calls:
-            try:
-                request = decode(PublishRequest, data or b"")
-                messages.append(self._message(request, now))
-                tokens.append(token)
-            except Refused as error:
-                failures.append((token, error))
+        tokens, requests, malformed = _decoded(calls)
+        taken = take(requests, self._engine.rules, self._engine.clock())
+        failures = malformed + [(tokens[place], error) for place, error in taken.refused]
+        tokens = [tokens[place] for place in taken.places]
 
-        def answer(outcomes: list[Outcome]) -> None:
-            answers: list[Answer] = []
+        def answer(outcomes: Outcomes) -> None:
             refused: list[tuple[int, Refused]] = []
-            for token, outcome in zip(tokens, outcomes, strict=True):
-                if isinstance(outcome, Refused):
-                    refused.append((token, outcome))
-                else:
-                    answers.append((token, publish_response(outcome)))
+            if all_new(outcomes):
+                answers = list(zip(tokens, publish_responses(outcomes), strict=True))
+            else:
+                answers, refused = _divided(tokens, outcomes)
             self._door.answer(answers)
             self._unary.answered(answers, perf_counter() - began)
             self._fail(refused, began)
 
         self._count_refused([error for _, error in failures])
-        if messages:
+        if tokens:
             try:
-                self._engine.publish(Publication(messages, answer))
+                self._engine.publish(Publication(taken.parts, answer, taken.order))
             except Refused as error:
                 failures += [(token, error) for token in tokens]
                 self._count_refused([error] * len(tokens))
@@ -127,20 +118,6 @@ class Publishing:
             if stream.ending is None:
                 self._end(stream, error)
 
-    def _message(self, request: PublishRequest, now: int) -> tuple[str, NewMessage]:
-        subject, body, expiration = request.subject, request.body, request.expirationSeconds
-        rules = self._engine.rules
-        rules.check_message(subject, body, expiration)
-        headers, key = b"", request.message_key
-        if key:
-            rules.check_key(key)
-            if not rules.limits.deduplication_window:
-                key = b""
-        if request.headers:
-            rules.check_headers(request.headers)
-            headers = encode_headers(request)
-        return subject, NewMessage(body, now + 1000 * expiration if expiration else NEVER_STORED, headers, key)
-
     def _frame(self, data: bytes, answer: Callable[[bytes], None]) -> None:
         """Publish a frame; `answer` gets the response.
 
@@ -149,38 +126,20 @@ class Publishing:
         """
         requests = decode(PublishBatchRequest, data).messages
         self._engine.rules.check_batch(len(requests))
-        now = self._engine.clock()
-        ids = [0] * len(requests)
-        duplicates: list[int] = []
-        refused: list[tuple[int, Refused]] = []
-        messages: list[tuple[str, NewMessage]] = []
-        positions: list[int] = []
-        for position, request in enumerate(requests):
-            try:
-                messages.append(self._message(request, now))
-                positions.append(position)
-            except Refused as error:
-                refused.append((position, error))
-        self._count_refused([error for _, error in refused])
+        taken = take(requests, self._engine.rules, self._engine.clock())
+        self._count_refused([error for _, error in taken.refused])
 
-        def done(outcomes: list[Outcome]) -> None:
-            for position, outcome in zip(positions, outcomes, strict=True):
-                if isinstance(outcome, Refused):
-                    refused.append((position, outcome))
-                else:
-                    ids[position] = outcome
-                    if type(outcome) is Duplicate:
-                        duplicates.append(position)
-            answer(_batch_response(ids, duplicates, refused))
+        def done(outcomes: Outcomes) -> None:
+            answer(_batch_response(taken, outcomes))
 
-        if not messages:
-            done([])
+        if not taken.parts:
+            done(())
             return
         try:
-            self._engine.publish(Publication(messages, done))
+            self._engine.publish(Publication(taken.parts, done, taken.order))
         except Refused as error:
-            self._count_refused([error] * len(messages))
-            done([error] * len(messages))
+            self._count_refused([error] * len(taken.places))
+            done([error] * len(taken.places))
 
     def _flush(self, stream: "_PublishStream") -> None:
         responses = stream.take_answered()
@@ -230,10 +189,48 @@ class _PublishStream:
         return responses
 
 
-def _batch_response(ids: list[int], duplicates: list[int], refused: list[tuple[int, Refused]]) -> bytes:
+def _decoded(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
+    """Return tokens and requests of Publish calls, and the tokens of those that hold no request."""
+    tokens: list[int] = []
+    requests: list[PublishRequest] = []
+    malformed: list[tuple[int, Refused]] = []
+    for token, data, _ in calls:
+        try:
+            requests.append(decode(PublishRequest, data or b""))
+            tokens.append(token)
+        except Refused as error:
+            malformed.append((token, error))
+    return tokens, requests, malformed
+
+
+def _divided(tokens: list[int], outcomes: Outcomes) -> tuple[list[Answer], list[tuple[int, Refused]]]:
+    """Return the answers to calls that were accepted, and the errors of the others."""
+    answers: list[Answer] = []
+    refused: list[tuple[int, Refused]] = []
+    for token, outcome in zip(tokens, outcomes, strict=True):
+        if isinstance(outcome, Refused):
+            refused.append((token, outcome))
+        else:
+            answers.append((token, publish_response(outcome)))
+    return answers, refused
+
+
+def _batch_response(taken: Taken, outcomes: Outcomes) -> bytes:
+    if not taken.refused and all_new(outcomes):
+        return PublishBatchResponse(ids=outcomes).SerializeToString()
+    ids = [0] * (len(taken.places) + len(taken.refused))
+    duplicates: list[int] = []
+    refused = list(taken.refused)
+    for place, outcome in zip(taken.places, outcomes, strict=True):
+        if isinstance(outcome, Refused):
+            refused.append((place, outcome))
+        else:
+            ids[place] = outcome
+            if type(outcome) is Duplicate:
+                duplicates.append(place)
     response = PublishBatchResponse(ids=ids, duplicates=duplicates)
-    for position, error in sorted(refused, key=lambda pair: pair[0]):
+    for place, error in sorted(refused, key=lambda pair: pair[0]):
         response.errors.append(
-            PublishError(index=position, code=code_of(error), reason=error.reason, message=error.message)
+            PublishError(index=place, code=code_of(error), reason=error.reason, message=error.message)
         )
     return response.SerializeToString()

@@ -5,17 +5,21 @@ message costs a third of what building a protobuf object costs. Tests hold it ag
 https://protobuf.dev/programming-guides/encoding/
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, repeat
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.api.broker_pb2 import Message as WireMessage
-from broker.api.broker_pb2 import MessageBatch, PublishRequest, PublishResponse
-from broker.engine.outlet import Content, Framing
+from broker.api.broker_pb2 import MessageBatch, PublishResponse
+from broker.engine.outlet import Framing
 from broker.engine.publication import Duplicate
 from broker.errors import InvalidRequest
+from broker.store.columns import columns_of
+from broker.store.contract import NewMessage
 
 M = TypeVar("M", bound=Message)
 
@@ -32,7 +36,8 @@ _PUBLISHED_AT = _key(WireMessage.PUBLISHED_AT_FIELD_NUMBER, _LENGTH)
 _POSITION = _key(MessageBatch.POSITION_FIELD_NUMBER, _VARINT)
 _DUPLICATE = _key(PublishResponse.DUPLICATE_FIELD_NUMBER, _VARINT) + b"\1"
 _FIRST_VARINT = _key(1, _VARINT)
-_FIRST_LENGTH = _key(1, _LENGTH)
+_FIRST_LENGTH, _SECOND_LENGTH = _key(1, _LENGTH), _key(2, _LENGTH)
+_HEADERS = _key(WireMessage.HEADERS_FIELD_NUMBER, _LENGTH)
 
 
 def varint(number: int) -> bytes:
@@ -50,18 +55,48 @@ def varint(number: int) -> bytes:
 
 
 _SMALL = [bytes([number]) for number in range(0x80)]
+_CONTINUED = [bytes([number | 0x80]) for number in range(0x80)]
 
 
-def encode_messages(subject: str, first_id: int, messages: Sequence[Content], published_at: int) -> list[bytes]:
+def varints(first: int, count: int) -> list[bytes]:
+    """Encode consecutive non-negative integers: neighbours differ in their first byte only."""
+    encoded: list[bytes] = []
+    end = first + count
+    while first < end:
+        block = first >> 7
+        places = slice(first & 0x7F, min(end - (block << 7), 0x80))
+        if block:
+            rest = varint(block)
+            encoded += [begin + rest for begin in _CONTINUED[places]]
+        else:
+            encoded += _SMALL[places]
+        first = block + 1 << 7
+    return encoded
+
+
+def _lengths(key: bytes, contents: Sequence[bytes]) -> list[bytes]:
+    """Encode what stands before each of some contents: a key and the content's length."""
+    begins = {size: key + varint(size) for size in set(map(len, contents))}
+    return [begins[len(content)] for content in contents]
+
+
+def encode_messages(subject: str, first_id: int, messages: Sequence[NewMessage], published_at: int) -> list[bytes]:
     """Encode consecutive messages of one commit as `broker.Message`; `published_at` in ms."""
+    columns = columns_of(messages)
+    bodies = columns.bodies
+    ids = varints(first_id, len(bodies))
+    headers = columns.headers or repeat(b"")
+    parts = zip(_lengths(_BODY, bodies), bodies, repeat(_common(subject, published_at)), ids, headers, strict=False)
+    return list(map(b"".join, parts))
+
+
+@lru_cache(maxsize=64)
+def _common(subject: str, published_at: int) -> bytes:
+    """Encode what the messages of one commit have in common, up to the key of the id."""
     name = subject.encode()
     seconds, milliseconds = divmod(published_at, 1000)
     time = Timestamp(seconds=seconds, nanos=milliseconds * 1_000_000).SerializeToString()
-    shared = b"".join((_SUBJECT, varint(len(name)), name, _PUBLISHED_AT, varint(len(time)), time, _ID))
-    return [
-        b"".join((_BODY, varint(len(body := message.body)), body, shared, varint(message_id), message.headers))
-        for message_id, message in enumerate(messages, first_id)
-    ]
+    return b"".join((_SUBJECT, varint(len(name)), name, _PUBLISHED_AT, varint(len(time)), time, _ID))
 
 
 def _one_each(messages: list[bytes]) -> list[bytes]:
@@ -69,10 +104,7 @@ def _one_each(messages: list[bytes]) -> list[bytes]:
 
 
 def _joined(messages: list[bytes]) -> list[bytes]:
-    parts: list[bytes] = []
-    for message in messages:
-        parts += (_FIRST_LENGTH, varint(len(message)), message)
-    return [b"".join(parts)]
+    return [b"".join(chain.from_iterable(zip(_lengths(_FIRST_LENGTH, messages), messages, strict=True)))]
 
 
 def _position(message_id: int) -> bytes:
@@ -92,9 +124,20 @@ def publish_response(outcome: int) -> bytes:
     return encoded + _DUPLICATE if type(outcome) is Duplicate else encoded
 
 
-def encode_headers(request: PublishRequest) -> bytes:
+def publish_responses(outcomes: Sequence[int]) -> list[bytes]:
+    """Encode `broker.PublishResponse`s, none of a Duplicate."""
+    encoded = varints(outcomes.start, len(outcomes)) if isinstance(outcomes, range) else map(varint, outcomes)
+    return [_FIRST_VARINT + message_id for message_id in encoded]
+
+
+def encode_headers(headers: Mapping[str, bytes]) -> bytes:
     """Return a message's headers as they stand in a `broker.Message`, in the order of their names."""
-    return WireMessage(headers=request.headers).SerializeToString(deterministic=True)
+    encoded: list[bytes] = []
+    for text, value in sorted(headers.items()):
+        name = text.encode()
+        entry = b"".join((_FIRST_LENGTH, varint(len(name)), name, _SECOND_LENGTH, varint(len(value)), value))
+        encoded += (_HEADERS, varint(len(entry)), entry)
+    return b"".join(encoded)
 
 
 def decode(kind: type[M], data: bytes) -> M:

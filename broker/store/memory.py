@@ -8,11 +8,13 @@ come again.
 import heapq
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from functools import partial
+from itertools import groupby, repeat
 from operator import itemgetter
 
 from broker.errors import Refused, StoreFull
 from broker.store.clock import Clock, wall_clock
+from broker.store.columns import Columns, columns_of
 from broker.store.contract import (
     NEVER_STORED,
     NO_DUPLICATES,
@@ -36,6 +38,7 @@ SUBJECT_OVERHEAD = 512
 """Bytes counted for a subject beside its name: its counter, its log with one chunk, its share of the table."""
 
 _expires_at_of = itemgetter(EXPIRES_AT)
+_stored = partial(tuple.__new__, StoredMessage)
 
 KEYS_SHARE = 0.25
 """Of the limit, what keys may take. They come with every message of the client, and most are never asked for."""
@@ -86,13 +89,11 @@ class MemoryStore:
         """Store each subject's messages that fit; a subject that does not fit gets StoreFull as its result."""
         return {name: self._append(name, messages, published_at, keys_until) for name, messages in batch.items()}
 
-    def _append(
-        self, name: str, messages: Sequence[NewMessage], published_at: int, keys_until: int
-    ) -> Appended | Refused:
+    def _append(self, name: str, group: Sequence[NewMessage], published_at: int, keys_until: int) -> Appended | Refused:
         subject = self._subjects.get(name)
+        messages = columns_of(group)
         duplicates = self._duplicates(subject, messages) if subject is not None else NO_DUPLICATES
-        if duplicates:
-            messages = [message for place, message in enumerate(messages) if place not in duplicates]
+        messages = messages.without(duplicates)
         room = _room(messages)
         if subject is None:
             room += SUBJECT_OVERHEAD + sys.getsizeof(name)
@@ -105,30 +106,30 @@ class MemoryStore:
         self._used += room
         if subject is None:
             subject = self._subjects[name] = _Subject(len(self._subjects))
-        before, subject.last_id = subject.last_id, subject.last_id + len(messages)
-        stored: list[Record] = [
-            (message_id, body, published_at, expires_at, headers)
-            for message_id, (body, expires_at, headers, _) in enumerate(messages, before + 1)
-            if expires_at != NEVER_STORED
-        ]
-        subject.log.extend(stored)
-        for expires_at, run in groupby(stored, key=_expires_at_of):
-            ids = [message[ID] for message in run]
-            heapq.heappush(self._runs, (expires_at, name, ids[0], ids[-1]))
-        keys = [(message.key, message_id) for message_id, message in enumerate(messages, before + 1) if message.key]
-        if keys:
+        before, subject.last_id = subject.last_id, subject.last_id + len(messages.bodies)
+        self._keep(name, subject.log, _records(messages, before + 1, published_at))
+        if messages.keys:
+            keys = [(key, message_id) for message_id, key in enumerate(messages.keys, before + 1) if key]
             self._keys.add(subject.number, keys, keys_until)
             # So that those that are due never pile up: twice as many may go as come.
             self._forget_keys(2 * len(keys))
             self._bound_keys()
         return Appended(before, duplicates)
 
-    def _duplicates(self, subject: _Subject, messages: Sequence[NewMessage]) -> Mapping[int, int]:
+    def _keep(self, name: str, log: MessageLog, records: list[Record]) -> None:
+        log.extend(records)
+        for expires_at, run in groupby(records, key=_expires_at_of):
+            ids = [record[ID] for record in run]
+            heapq.heappush(self._runs, (expires_at, name, ids[0], ids[-1]))
+
+    def _duplicates(self, subject: _Subject, messages: Columns) -> Mapping[int, int]:
+        if not messages.keys:
+            return NO_DUPLICATES
         now = self._clock()
         found = {
             place: known
-            for place, message in enumerate(messages)
-            if message.key and (known := self._keys.find(subject.number, message.key, now)) is not None
+            for place, key in enumerate(messages.keys)
+            if key and (known := self._keys.find(subject.number, key, now)) is not None
         }
         return found or NO_DUPLICATES
 
@@ -138,11 +139,15 @@ class MemoryStore:
         if known is None:
             return Page([], 0, True)
         messages: list[StoredMessage] = []
-        for record in self._readable(known.log.after(after_id)):
-            max_bytes -= len(record[BODY]) + len(record[HEADERS])
-            if messages and (len(messages) == limit or max_bytes < 0):
-                return Page(messages, known.last_id, False)
-            messages.append(StoredMessage._make(record))
+        now = self._clock()
+        for chunk in known.log.chunks_after(after_id):
+            for record in chunk:
+                if record[EXPIRES_AT] <= now:
+                    continue
+                max_bytes -= len(record[BODY]) + len(record[HEADERS])
+                if messages and (len(messages) == limit or max_bytes < 0):
+                    return Page(messages, known.last_id, False)
+                messages.append(_stored(record))
         return Page(messages, known.last_id, True)
 
     async def get(self, keys: Sequence[tuple[str, int]]) -> list[StoredMessage | None]:
@@ -222,9 +227,22 @@ class MemoryStore:
         self._used -= before - self._keys.bytes
 
 
-def _room(messages: Sequence[NewMessage]) -> int:
+def _records(messages: Columns, first_id: int, published_at: int) -> list[Record]:
+    """Return what is kept of messages that take the ids from `first_id` on."""
+    ids = range(first_id, first_id + len(messages.bodies))
+    rows = zip(
+        ids, messages.bodies, repeat(published_at), messages.expiries, messages.headers or repeat(b""), strict=False
+    )
+    return list(rows) if all(messages.expiries) else [row for row in rows if row[EXPIRES_AT] != NEVER_STORED]
+
+
+def _room(messages: Columns) -> int:
     """Return the bytes that messages and their keys count for."""
-    stored = [message for message in messages if message.expires_at != NEVER_STORED]
-    room = sum([MESSAGE_OVERHEAD + len(message.body) for message in stored])
-    room += sum([HEADERS_OVERHEAD + len(message.headers) for message in stored if message.headers])
-    return room + size_of([len(message.key) for message in messages if message.key])
+    keys = size_of([len(key) for key in messages.keys if key]) if messages.keys else 0
+    if NEVER_STORED in messages.expiries:
+        stored = messages.without({place for place, expires_at in enumerate(messages.expiries) if not expires_at})
+        return _room(stored.anonymous()) + keys
+    room = MESSAGE_OVERHEAD * len(messages.bodies) + sum(map(len, messages.bodies)) + keys
+    if messages.headers:
+        room += sum([HEADERS_OVERHEAD + len(headers) for headers in messages.headers if headers])
+    return room

@@ -89,7 +89,7 @@ class Bench:
             (subject, NewMessage(b"x", self.clock() + 1000 * expiration if expiration else NEVER_STORED))
             for expiration in expirations
         ]
-        self.engine.publish(Publication(messages, future.set_result))
+        self.engine.publish(Publication.of(messages, lambda outcomes: future.set_result(list(outcomes))))
         return future
 
     async def settle(self) -> None:

@@ -7,7 +7,7 @@ import asyncpg
 
 from broker.errors import Refused, StoreUnavailable
 from broker.store.clock import Clock
-from broker.store.columns import columns_of
+from broker.store.columns import Columns, columns_of
 from broker.store.contract import NO_DUPLICATES, Appended, Batch, NewMessage
 from broker.store.postgres import statements
 from broker.store.postgres.connections import Connection, Connections
@@ -78,7 +78,7 @@ class Writer:
                 statements.SIFT, *map(list, zip(*asked, strict=True)), self._clock()
             ):
                 duplicates.setdefault(key, {})[place] = known_id
-            new = {key: _without(messages[key], duplicates.get(key, NO_DUPLICATES)) for key in last_ids}
+            new = {key: columns_of(messages[key]).without(duplicates.get(key, NO_DUPLICATES)) for key in last_ids}
             new = {key: group for key, group in new.items() if group}
             if new:
                 await _append(connection, new, published_at, keys_until)
@@ -107,10 +107,6 @@ class Writer:
         return found
 
 
-def _without(messages: Sequence[NewMessage], places: Mapping[int, int]) -> Sequence[NewMessage]:
-    return [message for place, message in enumerate(messages) if place not in places] if places else messages
-
-
 async def _append(
     connection: Connection, messages: _Messages, published_at: int, keys_until: int
 ) -> dict[int, Appended]:
@@ -119,7 +115,9 @@ async def _append(
     Raises:
         asyncpg.UniqueViolationError: on the table `keys`, when some are not.
     """
-    bodies, expiries, headers, keys = columns_of(list(chain.from_iterable(messages.values())))
+    columns = Columns.joined([columns_of(group) for group in messages.values()])
+    bodies, expiries, headers = columns.bodies, columns.expiries, columns.headers
+    keys = columns.keys or [b""] * len(columns)
     counts = [len(group) for group in messages.values()]
     numbers = list(chain.from_iterable(range(1, count + 1) for count in counts))
     extended = any(headers) or any(keys)

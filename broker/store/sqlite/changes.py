@@ -1,12 +1,10 @@
 """What one batch changes in the database: gathered row by row, written table by table."""
 
 import sqlite3
-from collections.abc import Sequence
 from itertools import repeat
 from typing import Final
 
-from broker.store.columns import columns_of
-from broker.store.contract import NewMessage
+from broker.store.columns import Columns
 from broker.store.sqlite.database import ID_BITS
 
 _NEW_SUBJECT = "INSERT INTO subjects (last_id, key, name) VALUES (?, ?, ?)"
@@ -31,14 +29,14 @@ class Changes:
         self._rows_with_headers: list[tuple[int, int, int, bytes, bytes]] = []
         self._keys: list[tuple[int, int, int, bytes]] = []
 
-    def add(self, subject: str, key: int, last_id: int, messages: Sequence[NewMessage]) -> None:
+    def add(self, subject: str, key: int, last_id: int, messages: Columns) -> None:
         """Add new messages of a subject, which take the ids after its last one; 0: the subject is new."""
         until = last_id + len(messages)
         if last_id:
             self._counts.append((until, key))
         else:
             self.new_subjects.append((until, key, subject))
-        bodies, expiries, headers, keys = columns_of(messages)
+        bodies, expiries, headers, keys = messages.bodies, messages.expiries, messages.headers, messages.keys
         first = (key << ID_BITS | last_id) + 1
         positions = range(first, first + len(messages))
         if any(headers):

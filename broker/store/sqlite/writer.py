@@ -1,14 +1,14 @@
 """What changes the database; runs in one thread, one transaction a batch."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from operator import attrgetter
 from pathlib import Path
 
 from broker.errors import Refused, StoreFull
 from broker.store.clock import Clock
-from broker.store.contract import NO_DUPLICATES, Appended, Batch, NewMessage
+from broker.store.columns import Columns, columns_of
+from broker.store.contract import NO_DUPLICATES, Appended, Batch
 from broker.store.sqlite.changes import Changes
 from broker.store.sqlite.database import MAX_ID, MAX_KEY, WAL_PAGES, connect
 from broker.store.sqlite.disk import reserve_is_touched
@@ -36,8 +36,6 @@ _FORGET_KEYS = (
     "DELETE FROM keys WHERE (subject, key) IN"
     " (SELECT subject, key FROM keys WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
 )
-
-_key_of = attrgetter("key")
 
 _Known = tuple[int, int]
 """A subject's key and last id."""
@@ -109,12 +107,12 @@ class Writer:
         known: dict[str, _Known] = {}
         changes = Changes(published_at, keys_until)
         with self._transaction() as connection:
-            for subject, messages in batch.items():
+            for subject, group in batch.items():
+                messages = columns_of(group)
                 next_key = self._last_key + len(changes.new_subjects) + 1
                 key, last_id = self._look_up(connection, subject) or (next_key, 0)
                 duplicates = self._duplicates(connection, key, messages) if last_id else NO_DUPLICATES
-                if duplicates:
-                    messages = [message for place, message in enumerate(messages) if place not in duplicates]
+                messages = messages.without(duplicates)
                 until = last_id + len(messages)
                 if key > MAX_KEY or until > MAX_ID:
                     results[subject] = _out_of_numbers(subject, key)
@@ -132,16 +130,14 @@ class Writer:
         self._remember(known)
         return results
 
-    def _duplicates(
-        self, connection: sqlite3.Connection, key: int, messages: Sequence[NewMessage]
-    ) -> Mapping[int, int]:
-        if not any(map(_key_of, messages)):
+    def _duplicates(self, connection: sqlite3.Connection, key: int, messages: Columns) -> Mapping[int, int]:
+        if not any(messages.keys):
             return NO_DUPLICATES
         now = self._clock()
         found = {
             place: row[0]
-            for place, message in enumerate(messages)
-            if message.key and (row := connection.execute(_FIND_KEY, (key, message.key, now)).fetchone())
+            for place, name in enumerate(messages.keys)
+            if name and (row := connection.execute(_FIND_KEY, (key, name, now)).fetchone())
         }
         return found or NO_DUPLICATES
 

@@ -8,6 +8,7 @@ from broker.engine import commits as commits_module
 from broker.engine.commits import Commit, RecentCommits
 from broker.server import wire as wire_module
 from broker.server.wire import encode_messages
+from broker.store import columns as columns_module
 from broker.store.contract import NEVER_STORED, NewMessage
 
 
@@ -87,7 +88,10 @@ def test_the_stated_overheads_cover_what_python_really_takes(subjects, commits, 
     finally:
         tracemalloc.stop()
     # Threads that other tests left behind take memory as well, elsewhere.
-    here = [tracemalloc.Filter(True, name) for name in (__file__, commits_module.__file__, wire_module.__file__)]
+    here = [
+        tracemalloc.Filter(True, name)
+        for name in (__file__, columns_module.__file__, commits_module.__file__, wire_module.__file__)
+    ]
     taken = sum(trace.size for trace in snapshot.filter_traces(here).traces)
     assert 0.5 * recent.bytes < taken < 1.05 * recent.bytes
 

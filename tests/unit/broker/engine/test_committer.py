@@ -33,7 +33,7 @@ class Bench:
     async def commit(self, *publications: list[tuple[str, NewMessage]]) -> list[list[Outcome]]:
         """Commit publications together and return their outcomes."""
         outcomes: list[list[Outcome]] = []
-        await self.committer.commit([Publication(messages, outcomes.append) for messages in publications])
+        await self.committer.commit([Publication.of(messages, outcomes.append) for messages in publications])
         return outcomes
 
     def metric(self, name: str) -> float:

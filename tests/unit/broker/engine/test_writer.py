@@ -72,8 +72,8 @@ class Running:
 
     def publish(self, *messages: tuple[str, bytes]) -> asyncio.Future[list[Outcome]]:
         future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        publication = Publication([(name, NewMessage(body, EVER)) for name, body in messages], future.set_result)
-        self.writer.submit(publication)
+        named = [(name, NewMessage(body, EVER)) for name, body in messages]
+        self.writer.submit(Publication.of(named, lambda outcomes: future.set_result(list(outcomes))))
         return future
 
 

@@ -14,7 +14,7 @@ HEADERS = st.dictionaries(st.text(max_size=20), st.binary(max_size=200), max_siz
 
 
 def new(body, headers=()):
-    return NewMessage(body, NEVER_STORED, encode_headers(pb.PublishRequest(headers=dict(headers))))
+    return NewMessage(body, NEVER_STORED, encode_headers(dict(headers)))
 
 
 @given(st.text(max_size=50), IDS, st.lists(st.tuples(st.binary(max_size=300), HEADERS), min_size=1, max_size=5), TIMES)
