@@ -15,7 +15,7 @@ use crate::{wire, Fault};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that the server may send on a stream that nobody reads.
-const NARROW: u32 = 1;
+const NARROW: u32 = 1 << 10;
 
 /// `streams` subscriptions on `connections` connections get nothing; after the measured time one message reaches each.
 pub async fn idle(job: &Job) -> Result<Report, Fault> {
