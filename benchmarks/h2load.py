@@ -1,5 +1,6 @@
 """Unary `Publish` by h2load, the load client of nghttp2: as fast as calls are answered."""
 
+import math
 import re
 import subprocess
 import tempfile
@@ -30,14 +31,15 @@ def run(job: Job, server: Server) -> dict[str, Any]:
     Raises:
         BenchError: h2load failed.
     """
+    seconds = math.ceil(job.seconds)  # it takes no parts of a second
     with tempfile.TemporaryDirectory(prefix="broker-h2load-") as directory:
         request, log = Path(directory, "request"), Path(directory, "log")
         message = broker_pb2.PublishRequest(subject="bench", body=bytes(job.body), expirationSeconds=3600)
         encoded = message.SerializeToString()
         request.write_bytes(b"\0" + len(encoded).to_bytes(4, "big") + encoded)
         command = [
-            *pin(1), tools.h2load(), "-t1", f"-c{job.connections}", f"-m{job.in_flight}", f"-D{job.seconds:g}",
-            f"--warm-up-time={job.warm_up:g}", f"--log-file={log}", f"--data={request}",
+            *pin(1), tools.h2load(), "-t1", f"-c{job.connections}", f"-m{job.in_flight}", f"-D{seconds}",
+            f"--warm-up-time={int(job.warm_up * 1000)}ms", f"--log-file={log}", f"--data={request}",
             "--header=content-type: application/grpc", "--header=te: trailers",
             f"http://{server.target}/broker.Broker/Publish",
         ]  # fmt: skip
@@ -46,15 +48,15 @@ def run(job: Job, server: Server) -> dict[str, Any]:
             # h2load does not say when its warm-up is over; it begins with connecting, in no time.
             time.sleep(job.warm_up)
             shares = Shares(server.pid, process.pid)
-            time.sleep(job.seconds)
+            time.sleep(seconds)
             used = shares.read()
             held = server.resident_bytes()
             output, _ = process.communicate(timeout=60)
         lines = log.read_text().splitlines() if log.exists() else []
-    return {"start_bytes": start, "held_bytes": held, **used, **_parse(output, lines, job.seconds)}
+    return {"start_bytes": start, "held_bytes": held, **used, **_parse(output, lines, seconds)}
 
 
-def _parse(output: str, log: list[str], seconds: float) -> dict[str, Any]:
+def _parse(output: str, log: list[str], seconds: int) -> dict[str, Any]:
     """What h2load printed, and the lines of its log: start, HTTP status and duration (µs)."""
     requests, data = REQUESTS.search(output), DATA.search(output)
     if requests is None or data is None or not int(requests[1]):

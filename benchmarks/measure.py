@@ -41,8 +41,6 @@ def measure(case: Case, seconds: float, data: str | None) -> dict[str, Any]:
         load = dict(case.load)
         if load["kind"] == "replay":
             load["messages"] = int(REPLAYED_PER_SECOND * seconds) // load["frame"] * load["frame"]
-        if case.store == "echo":
-            load["checked"] = False
         job = Job(target=server.target, other=server.other, seconds=seconds, warm_up=min(1.0, seconds), **load)
         seen = {"idle_bytes": idle, **loads.run(job, server)}
         if job.kind == "flood":

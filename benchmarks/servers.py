@@ -114,8 +114,8 @@ def _command(door: str, store: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def broker(door: str, store: str, data: str | None) -> Iterator[Server]:
-    """A broker with defaults, but a memory limit that the run does not reach.
+def broker(door: str, store: str, data: str | None, memory_limit: str = "4Gi") -> Iterator[Server]:
+    """A broker with defaults, but a memory limit that a run does not reach.
 
     PostgreSQL runs on both cores, with its default settings, in the system's temporary directory.
     """
@@ -125,7 +125,7 @@ def broker(door: str, store: str, data: str | None) -> Iterator[Server]:
         if store == "sqlite":
             command += ["--sqlite-path", f"{directory}/broker.db"]
         else:
-            command += ["--memory-limit", "4Gi"]
+            command += ["--memory-limit", memory_limit]
         with running(command, environment) as server:
             yield server
 

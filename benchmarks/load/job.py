@@ -35,8 +35,6 @@ class Job:
     """Messages a second to publish, where that is given."""
     batched: bool = True
     """SubscribeBatch rather than Subscribe."""
-    checked: bool = True
-    """Whether the server gives dense ids (the echo does not)."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

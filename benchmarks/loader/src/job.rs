@@ -20,7 +20,6 @@ pub struct Job {
     pub messages: usize,
     pub rate: usize,
     pub batched: bool,
-    pub checked: bool,
 }
 
 impl Job {

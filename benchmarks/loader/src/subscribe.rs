@@ -136,3 +136,26 @@ pub async fn live(job: &Job) -> Result<Report, Fault> {
 pub fn per_frame(count: u64, frames: u64) -> String {
     format!("{:.0} messages a frame", count as f64 / frames.max(1) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Seen;
+
+    fn seen(ids: &[u64]) -> Seen {
+        let seen = Seen::default();
+        ids.iter().for_each(|id| seen.message(*id));
+        seen
+    }
+
+    #[test]
+    fn each_id_once_and_in_order_is_no_problem() {
+        assert_eq!(seen(&[1, 2, 3]).problems(3), None);
+    }
+
+    #[test]
+    fn what_is_missing_doubled_or_out_of_order_is_told() {
+        for ids in [&[1, 2][..], &[1, 3], &[2, 3], &[1, 2, 2], &[1, 3, 2], &[1, 1, 3]] {
+            assert!(seen(ids).problems(3).is_some(), "{ids:?}");
+        }
+    }
+}

@@ -41,7 +41,7 @@ pub async fn closed(job: &Job) -> Result<Report, Fault> {
         }
         connections.push(connection);
     }
-    run_callers(job, &tallies, callers, job.checked).await
+    run_callers(job, &tallies, callers, true).await
 }
 
 /// `Fetch` of messages published before, each in turn, with `in_flight` calls at once on each connection.
