@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 import shlex
@@ -16,20 +15,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import cast
 
-from benchmarks.load.job import Job
+from benchmarks import tools
+from benchmarks.errors import BenchError
 from tests.support.postgres import free_port, shared_server
 
 READY = re.compile(r"ready .*?listen=(\S+)(?: http=(\S+))?")
 START_SECONDS = 20
-JOB_SECONDS = 300
 MEBI = 1 << 20
 NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-class BenchError(Exception):
-    """A server or a load did not do what was asked of it; the message says which and shows its output."""
 
 
 def pin(core: int) -> list[str]:
@@ -50,7 +45,14 @@ class Server:
     """Where a second replica takes calls."""
 
     def resident_bytes(self) -> int:
-        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())[1]) << 10  # type: ignore[index]
+        return self._memory("VmRSS")
+
+    def peak_bytes(self) -> int:
+        """The most memory since the start."""
+        return self._memory("VmHWM")
+
+    def _memory(self, name: str) -> int:
+        return int(re.search(rf"{name}:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())[1]) << 10  # type: ignore[index]
 
     def metrics(self) -> str:
         if self.http is None:
@@ -61,11 +63,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(arguments: list[str], environment: Mapping[str, str] = NOTHING, core: int = 0) -> Iterator[Server]:
-    """Start `python ARGUMENTS` on a core, wait until it says ready, stop it at the end."""
+def running(command: list[str], environment: Mapping[str, str] = NOTHING, core: int = 0) -> Iterator[Server]:
+    """Start a program on a core, wait until it says ready, stop it at the end."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [*pin(core), sys.executable, *arguments],
+            [*pin(core), *command],
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment},
@@ -95,38 +97,50 @@ def _wait_ready(process: "subprocess.Popen[bytes]", log: int) -> Server:
 
 @contextlib.contextmanager
 def echo() -> Iterator[Server]:
-    with running(["-m", "benchmarks.echo_server"]) as server:
+    with running([sys.executable, "-m", "benchmarks.echo_server"]) as server:
         yield server
 
 
 @contextlib.contextmanager
-def broker(store: str, data: str | None) -> Iterator[Server]:
-    """A broker with defaults, but a memory limit that the run does not reach.
+def go_echo() -> Iterator[Server]:
+    with running([str(tools.go_echo())]) as server:
+        yield server
+
+
+def _command(door: str, store: str) -> list[str]:
+    any_port = "127.0.0.1:0"
+    options = {"--door": door, "--listen": any_port, "--http": any_port, "--store": store}
+    return [sys.executable, "-m", "broker", *(text for option in options.items() for text in option)]
+
+
+@contextlib.contextmanager
+def broker(door: str, store: str, data: str | None, memory_limit: str = "4Gi") -> Iterator[Server]:
+    """A broker with defaults, but a memory limit that a run does not reach.
 
     PostgreSQL runs on both cores, with its default settings, in the system's temporary directory.
     """
-    arguments = ["-m", "broker", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", store]
+    command = _command(door, store)
     environment = {"BROKER_POSTGRES_DSN": shared_server().new_database()} if store == "postgres" else {}
     with tempfile.TemporaryDirectory(prefix="broker-bench-", dir=data) as directory:
         if store == "sqlite":
-            arguments += ["--sqlite-path", f"{directory}/broker.db"]
+            command += ["--sqlite-path", f"{directory}/broker.db"]
         else:
-            arguments += ["--memory-limit", "4Gi"]
-        with running(arguments, environment) as server:
+            command += ["--memory-limit", memory_limit]
+        with running(command, environment) as server:
             yield server
 
 
 @contextlib.contextmanager
-def replicas() -> Iterator[Server]:
+def replicas(door: str) -> Iterator[Server]:
     """Two brokers on one PostgreSQL that follow each other, on a core each; the load shares the second one."""
     environment = {"BROKER_POSTGRES_DSN": shared_server().new_database()}
     ports = [free_port(), free_port()]
-    arguments = ["-m", "broker", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--store", "postgres"]
+    command = _command(door, "postgres")
     with contextlib.ExitStack() as stack:
         both = []
         for core, (own, other) in enumerate((ports, reversed(ports))):
             peers = ["--peer-listen", f"127.0.0.1:{own}", "--peers", f"127.0.0.1:{other}"]
-            both.append(stack.enter_context(running([*arguments, *peers], environment, core)))
+            both.append(stack.enter_context(running([*command, *peers], environment, core)))
         for server in both:
             while "broker_peers_connected 1.0" not in server.metrics():
                 time.sleep(0.05)
@@ -137,13 +151,3 @@ def replicas() -> Iterator[Server]:
 def database() -> Iterator[Server]:
     """An empty database; the CPU of its server counts as that of others."""
     yield Server(os.getpid(), shared_server().new_database(), None)
-
-
-def load(job: Job) -> dict[str, Any]:
-    """Run a load on core 1 and return what it saw."""
-    command = [*pin(1), sys.executable, "-m", "benchmarks.load", job.to_json()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=JOB_SECONDS, check=False)
-    if done.returncode:
-        raise BenchError(f"the load {job.kind} failed:\n{done.stderr}")
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen

@@ -1,1 +1,1 @@
-"""The load generator: raw gRPC over HTTP/2, so that it costs a fraction of what the server does."""
+"""The loads that need Python: the official client, and PostgreSQL alone. `benchmarks/loader/` puts all others."""

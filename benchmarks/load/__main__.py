@@ -1,4 +1,4 @@
-"""`python -m benchmarks.load JOB`: run one load and print what it saw, both as JSON."""
+"""`python -m benchmarks.load JOB`: put one load and say what was seen, in the way of `benchmarks/loader/`."""
 
 import asyncio
 import gc
@@ -8,19 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from benchmarks.load import client, publish, raw, subscribe, unary
+from benchmarks.load import client, raw
 from benchmarks.load.job import Job
 from benchmarks.load.meter import Result, percentile
 
-KINDS: dict[str, Callable[[Job], Awaitable[Result]]] = {
-    "unary": unary.run,
-    "publish": publish.run,
-    "client": client.run,
-    "raw": raw.run,
-    "replay": subscribe.replay,
-    "live": subscribe.live,
-    "fan-out": subscribe.fan_out,
-}
+KINDS: dict[str, Callable[[Job], Awaitable[Result]]] = {"client": client.run, "raw": raw.run}
 
 
 async def main(job: Job) -> None:
@@ -34,7 +26,6 @@ async def main(job: Job) -> None:
         "p99_ms": percentile(latencies, 0.99) * 1000,
         "problems": result.problems,
         "note": result.note,
-        **job.shares,
     }
     print(json.dumps(seen))
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 
+from benchmarks.load import meter
 from benchmarks.load.job import Job
 from benchmarks.load.meter import Result
 from broker.client import Broker, BrokerError, connect
@@ -47,13 +48,13 @@ async def run(job: Job) -> Result:
     async with connect(job.target) as broker:
         publishers = Publishers(broker, job)
         await asyncio.sleep(job.warm_up)
-        job.begin()
+        meter.begin()
         publishers.measuring = True
         began = time.perf_counter()
         await asyncio.sleep(job.seconds)
         publishers.measuring = publishers.running = False
         seconds = time.perf_counter() - began
-        job.end()
+        meter.end()
         await asyncio.wait_for(asyncio.gather(*publishers.tasks), 30)
     result = Result(publishers.measured, seconds, publishers.latencies)
     if publishers.errors:

@@ -5,6 +5,7 @@ import time
 
 import asyncpg
 
+from benchmarks.load import meter
 from benchmarks.load.job import Job
 from benchmarks.load.meter import Result
 
@@ -36,10 +37,10 @@ async def run(job: Job) -> Result:
 
     await insert_until(time.perf_counter() + job.warm_up)
     warm = len(latencies)
-    job.begin()
+    meter.begin()
     began = time.perf_counter()
     await insert_until(began + job.seconds)
     seconds = time.perf_counter() - began
-    job.end()
+    meter.end()
     await asyncio.wait_for(connection.close(), 10)
     return Result((len(latencies) - warm) * batch, seconds, latencies[warm:])
