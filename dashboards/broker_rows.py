@@ -248,8 +248,8 @@ DOORS = Row(
         ),
         Panel(
             "Turned away",
-            "Calls that the door refused or that their clients gave up, and connections that it closed. Reasons that begin "
-            "with too_many: a bound of the door is reached.",
+            "Calls that the door refused or that their clients gave up, and connections that it closed. Reasons that "
+            "begin with too_many: a bound of the door is reached.",
             "reqps",
             (
                 Query(rate("broker_door_refused_total", by="reason"), "{{reason}}", sparse=True),
