@@ -11,29 +11,39 @@ log = logging.getLogger(__name__)
 
 EXTENSION = "brokercluster_native"
 """What the native door needs; the distribution is brokercluster-native."""
-HOW_TO_GET_IT = "install brokercluster[native], or run `make` where cargo is"
+HOW_TO_GET_IT = "install brokercluster[native], or run make where cargo is"
 
 
 def make_door(settings: Settings, credentials: Credentials | None) -> DoorServer:
-    """Return the door that the settings ask for, not yet open, and say which and how to get the other.
+    """Return the door that the settings ask for, not yet open.
 
     Raises:
         OSError: the native door is asked for by name, and its extension cannot be used.
     """
     if settings.door != "grpcio":
         trouble = f"the extension {EXTENSION} is not installed"
-        if find_spec(EXTENSION) is not None:
+        if _installed():
             try:
                 # Imported here: a broker needs the code of one door only.
                 from broker.server.native_door import NativeDoor
+
+                return NativeDoor(settings.listen, ROUTES, HEADERS, settings.door_limits, credentials)
             except ImportError as error:
                 trouble = str(error)
-            else:
-                log.info("the native door serves; --door=grpcio is the portable one")
-                return NativeDoor(settings.listen, ROUTES, HEADERS, settings.door_limits, credentials)
+                log.warning("without the native door: %s", trouble)
         if settings.door == "native":
             raise OSError(f"--door=native: {trouble}; {HOW_TO_GET_IT}")
-        log.info("the portable door serves (%s); for the native one, many times faster, %s", trouble, HOW_TO_GET_IT)
     from broker.server.grpcio_door import GrpcioDoor
 
     return GrpcioDoor(settings.listen, ROUTES, HEADERS, settings.door_limits, credentials)
+
+
+def other_door(door: DoorServer) -> str:
+    """Return how to get the other door, for people."""
+    if door.name == "native":
+        return "--door=grpcio: the portable one"
+    return "--door=native: many times faster" + ("" if _installed() else f", {HOW_TO_GET_IT}")
+
+
+def _installed() -> bool:
+    return find_spec(EXTENSION) is not None

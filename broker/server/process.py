@@ -15,7 +15,7 @@ from broker.engine.engine import Engine
 from broker.errors import StoreInUse, StoreUnavailable
 from broker.peers import Mesh, parse_peers
 from broker.server.addresses import check_free
-from broker.server.doors import make_door
+from broker.server.doors import make_door, other_door
 from broker.server.http import HttpServer
 from broker.server.service import Service
 from broker.server.settings import Settings, parse_settings
@@ -161,7 +161,10 @@ async def _serve(
     # What exists now stays: the garbage collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    log.info("broker ready listen=%s http=%s store=%s door=%s%s", listen, http, store.name, door.name, peers)
+    log.info(
+        "broker ready listen=%s http=%s store=%s door=%s (%s)%s",
+        *(listen, http, store.name, door.name, other_door(door), peers),
+    )
 
     try:
         await _stopped_or_failed(stop, service.engine)
