@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import cases, loads, servers
 from benchmarks.cases.model import Case
+from benchmarks.clocks import Watch
 from benchmarks.errors import Missing
 from benchmarks.load.job import Job
 from benchmarks.measure import published_calls, refused_calls, require
@@ -87,7 +88,7 @@ def test_a_load_whose_calls_are_refused_says_so(kind: str) -> None:
     except Missing as missing:
         pytest.skip(str(missing))
     with servers.broker("grpcio", "memory", None, memory_limit="10Ki") as server:
-        seen = loads.run(Job(kind, server.target, seconds=0.3, warm_up=0.1, rate=1000, frame=1), server)
+        seen = loads.run(Job(kind, server.target, seconds=0.3, warm_up=0.1, rate=1000, frame=1), server, Watch())
     assert seen["problems"]
 
 
