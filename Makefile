@@ -93,7 +93,7 @@ e2e: $(UV) ## everything on a real Kubernetes: a kind cluster, or the one that E
 clean: ## remove what the other targets made
 	rm -rf native/target benchmarks/*/target .venv .uv dist .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-bench: door ## how fast the broker is, with a bare grpc.aio echo as the measure (about four minutes)
+bench: door ## how fast the broker is, beside bare echoes of grpc.aio and grpc-go (about nine minutes)
 	$(SERVE) python -m benchmarks $(ARGS)
 
 k6: door ## publish, subscribe and fetch through the proxy with thresholds; K6_TARGET=HOST:PORT for one that runs

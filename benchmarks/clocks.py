@@ -21,6 +21,16 @@ def cpu_of_machine() -> float:
     return (user + nice + system + irq + softirq) / TICK
 
 
+class Watch:
+    """Told of the measured time of a load; this one does nothing."""
+
+    def begin(self, pid: int) -> None:
+        """The measured time of the server with this process id starts."""
+
+    def end(self) -> None:
+        """It is over."""
+
+
 class Shares:
     """CPU shares, of one core, between the making and the reading."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import tools
-from benchmarks.clocks import Shares
+from benchmarks.clocks import Shares, Watch
 from benchmarks.errors import BenchError
 from benchmarks.load.job import Job
 from benchmarks.load.meter import percentile
@@ -22,7 +22,7 @@ REQUESTS = re.compile(r"requests: .* (\d+) succeeded, (\d+) failed, (\d+) errore
 DATA = re.compile(r"traffic: .*\((\d+)\) data")
 
 
-def run(job: Job, server: Server) -> dict[str, Any]:
+def run(job: Job, server: Server, watch: Watch) -> dict[str, Any]:
     """Call `Publish` from `connections` connections with `in_flight` calls each.
 
     h2load takes HTTP's 200 for success, so what it counts has to be held against what the server counted; here only
@@ -48,8 +48,10 @@ def run(job: Job, server: Server) -> dict[str, Any]:
             # h2load does not say when its warm-up is over; it begins with connecting, in no time.
             time.sleep(job.warm_up)
             shares = Shares(server.pid, process.pid)
+            watch.begin(server.pid)
             time.sleep(seconds)
             used = shares.read()
+            watch.end()
             held = server.resident_bytes()
             output, _ = process.communicate(timeout=60)
         lines = log.read_text().splitlines() if log.exists() else []

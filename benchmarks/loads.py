@@ -8,7 +8,7 @@ from subprocess import PIPE, Popen
 from typing import Any
 
 from benchmarks import h2load, tools
-from benchmarks.clocks import Shares
+from benchmarks.clocks import Shares, Watch
 from benchmarks.errors import BenchError
 from benchmarks.load.job import Job
 from benchmarks.servers import Server, pin
@@ -29,7 +29,7 @@ def require(kind: str) -> None:
         tools.loader()
 
 
-def run(job: Job, server: Server) -> dict[str, Any]:
+def run(job: Job, server: Server, watch: Watch) -> dict[str, Any]:
     """Run a load on core 1. Returns what it saw, with shares of CPU and the server's memory (bytes).
 
     `start_bytes` is the server's memory before the load itself, `held_bytes` at the end of the measured time.
@@ -38,7 +38,7 @@ def run(job: Job, server: Server) -> dict[str, Any]:
         BenchError: the load failed.
     """
     if job.kind == "h2load":
-        return h2load.run(job, server)
+        return h2load.run(job, server, watch)
     program = [sys.executable, "-m", "benchmarks.load"] if job.kind in IN_PYTHON else [str(tools.loader())]
     seen: dict[str, Any] = {"start_bytes": server.resident_bytes()}
     with tempfile.TemporaryFile("w+") as errors:
@@ -46,7 +46,7 @@ def run(job: Job, server: Server) -> dict[str, Any]:
             limit = threading.Timer(LONGEST_SECONDS, process.kill)
             limit.start()
             try:
-                _follow(process, server, seen)
+                _follow(process, server, seen, watch)
             finally:
                 limit.cancel()
                 process.kill()
@@ -56,7 +56,7 @@ def run(job: Job, server: Server) -> dict[str, Any]:
     return seen
 
 
-def _follow(process: "Popen[str]", server: Server, seen: dict[str, Any]) -> None:
+def _follow(process: "Popen[str]", server: Server, seen: dict[str, Any], watch: Watch) -> None:
     """Read what a load says, and clocks at its marks, until it has ended."""
     assert process.stdout
     assert process.stdin
@@ -66,8 +66,10 @@ def _follow(process: "Popen[str]", server: Server, seen: dict[str, Any]) -> None
                 seen["start_bytes"] = server.resident_bytes()
             case "begin":
                 shares = Shares(server.pid, process.pid)
+                watch.begin(server.pid)
             case "end":
                 seen |= shares.read()
+                watch.end()
                 seen["held_bytes"] = server.resident_bytes()
                 process.stdin.write("\n")
                 process.stdin.flush()

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks import loads, servers, tools
 from benchmarks.cases.model import Case
+from benchmarks.clocks import Watch
 from benchmarks.load.job import Job
 
 REPLAYED_PER_SECOND = 300_000
@@ -30,8 +31,8 @@ def require(case: Case) -> None:
         tools.go_echo()
 
 
-def measure(case: Case, seconds: float, data: str | None) -> dict[str, Any]:
-    """Run a case once.
+def measure(case: Case, seconds: float, data: str | None, watch: Watch | None = None) -> dict[str, Any]:
+    """Run a case once; `watch` is told of the measured time.
 
     Raises:
         BenchError: server or load failed.
@@ -42,7 +43,7 @@ def measure(case: Case, seconds: float, data: str | None) -> dict[str, Any]:
         if load["kind"] == "replay":
             load["messages"] = int(REPLAYED_PER_SECOND * seconds) // load["frame"] * load["frame"]
         job = Job(target=server.target, other=server.other, seconds=seconds, warm_up=min(1.0, seconds), **load)
-        seen = {"idle_bytes": idle, **loads.run(job, server)}
+        seen = {"idle_bytes": idle, **loads.run(job, server, watch or Watch())}
         if job.kind == "flood":
             seen |= _given_back(server, seen["start_bytes"])
         seen["peak_bytes"] = server.peak_bytes()

@@ -43,7 +43,7 @@ def markdown(lines: Mapping[str, Line], left_out: Mapping[str, str], command: st
     text = [
         f"`{command}`: {rounds} interleaved round{'s' * (rounds != 1)}. {about}.",
         "",
-        "| case | median/s [min–max] | p50 / p99 ms | server CPU | load CPU | RSS | asked for |",
+        "| case | median/s [min–max] | p50 / p99 ms | server CPU, each | load CPU | RSS | asked for |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     text += [_row(line, lines) for line in lines.values()]
@@ -62,7 +62,7 @@ def _row(line: Line, lines: Mapping[str, Line]) -> str:
         line.case.title + (f" ({note})" if note else ""),
         _rate(line),
         latency,
-        f"{line.median('server_cpu'):.0%}",
+        _server_cpu(line),
         f"{line.median('load_cpu'):.0%}",
         f"{line.median('held_bytes') / MEBI:.0f} MiB",
         verdict(line, lines)[0],
@@ -75,6 +75,14 @@ def _rate(line: Line) -> str:
         return "–" + _marks(line)
     rates: list[float] = [one["rate"] for one in line.rounds]
     return f"**{line.median('rate'):,.0f}** [{min(rates):,.0f}–{max(rates):,.0f}]{_marks(line)}"
+
+
+def _server_cpu(line: Line) -> str:
+    """The server's share of its core, and what that is for each message."""
+    share = f"{line.median('server_cpu'):.0%}"
+    if not line.case.door or line.case.unit == "subscriptions":
+        return share
+    return f"{share}, {statistics.median(one['server_cpu'] / one['rate'] for one in line.rounds) * 1e6:.1f} µs"
 
 
 def _marks(line: Line) -> str:

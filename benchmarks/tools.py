@@ -46,6 +46,15 @@ def h2load() -> str:
     return _found("h2load", "the package nghttp2-client of Debian")
 
 
+def perf() -> str:
+    """The kernel's profiler.
+
+    Raises:
+        Missing: it is not installed.
+    """
+    return _found("perf", "the package linux-perf of Debian")
+
+
 def native_door() -> None:
     """Look for the extension.
 

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import cases, loads, servers
 from benchmarks.cases.model import Case
+from benchmarks.clocks import Watch
 from benchmarks.errors import Missing
 from benchmarks.load.job import Job
 from benchmarks.measure import published_calls, refused_calls, require
@@ -80,6 +81,15 @@ def test_what_needs_a_tool_that_is_not_here_is_left_out_with_the_reason(tmp_path
     assert "Left out: echo, go-echo: needs h2load" in done.stdout
 
 
+def test_a_profile_without_perf_is_told_in_a_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.profile", "publish-memory"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PATH": str(tmp_path)}
+    )
+    assert done.returncode == 1
+    assert done.stderr == "benchmarks: needs perf (the package linux-perf of Debian)\n"
+
+
 @pytest.mark.parametrize("kind", ["h2load", "unary", "open", "publish"])
 def test_a_load_whose_calls_are_refused_says_so(kind: str) -> None:
     try:
@@ -87,7 +97,7 @@ def test_a_load_whose_calls_are_refused_says_so(kind: str) -> None:
     except Missing as missing:
         pytest.skip(str(missing))
     with servers.broker("grpcio", "memory", None, memory_limit="10Ki") as server:
-        seen = loads.run(Job(kind, server.target, seconds=0.3, warm_up=0.1, rate=1000, frame=1), server)
+        seen = loads.run(Job(kind, server.target, seconds=0.3, warm_up=0.1, rate=1000, frame=1), server, Watch())
     assert seen["problems"]
 
 
