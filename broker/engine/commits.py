@@ -162,7 +162,8 @@ class RecentCommits:
     def __init__(self, limit_bytes: int) -> None:
         self.bytes = 0
         self._limit = limit_bytes
-        self._order: deque[tuple[_Subject, int]] = deque()
+        self._order: deque[_Subject] = deque()
+        """For each commit, whose it is."""
         self._by_subject: dict[str, _Subject] = {}
 
     def add(self, commit: Commit) -> None:
@@ -175,15 +176,14 @@ class RecentCommits:
         elif commit.first_id != known.commits[-1].last_id + 1:
             known.whole_from = commit.first_id
         known.commits.append(commit)
-        self._order.append((known, commit.cost))
+        self._order.append(known)
         self.bytes += commit.cost
         while self.bytes > self._limit:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        subject, cost = self._order.popleft()
-        self.bytes -= cost
-        subject.commits.popleft()
+        subject = self._order.popleft()
+        self.bytes -= subject.commits.popleft().cost
         if not subject.commits:
             self.bytes -= SUBJECT_OVERHEAD
             if self._by_subject.get(subject.name) is subject:

@@ -122,6 +122,8 @@ class Writer:
         """Return the shards whose messages are to be committed now; those in one list in one commit."""
         ended, self._one_ended = self._one_ended, False
         waiting = [shard for shard in self._shards if shard.queue and not shard.busy]
+        if not waiting:
+            return []
         messages = sum([shard.messages for shard in waiting])
         if self._commits and messages < WORTH_A_COMMIT and not (ended and any(s.passed_over for s in waiting)):
             for shard in waiting:

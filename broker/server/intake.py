@@ -51,8 +51,8 @@ def take(requests: Sequence[PublishRequest], rules: Rules, now: int) -> Taken:
     ends = {life: now + 1000 * life if life else NEVER_STORED for life in lives}
     messages = Columns(
         bodies,
-        [ends[life] for life in expirations],
-        list(map(encode_headers, headers)) if some_headers else (),
+        tuple([ends[life] for life in expirations]),
+        tuple(map(encode_headers, headers)) if some_headers else (),
         keys if rules.limits.deduplication_window and any(keys) else (),
     )
     parts = {subjects[0]: messages} if len(distinct) == 1 else _by_subject(subjects, messages)

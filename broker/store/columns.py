@@ -10,6 +10,8 @@ from broker.store.contract import NewMessage, StoredMessage
 class Columns(Sequence[NewMessage]):
     """The fields of NewMessage, each for all messages. As a sequence it is one of NewMessages.
 
+    Where many are kept, the columns are best tuples: the garbage collector leaves tuples of plain values alone.
+
     Args:
         bodies: one for each message.
         expiries: one for each message.
@@ -37,8 +39,8 @@ class Columns(Sequence[NewMessage]):
         if len(parts) == 1:
             return parts[0]
         return cls(
-            list(chain.from_iterable([part.bodies for part in parts])),
-            list(chain.from_iterable([part.expiries for part in parts])),
+            tuple(chain.from_iterable([part.bodies for part in parts])),
+            tuple(chain.from_iterable([part.expiries for part in parts])),
             _joined([part.headers for part in parts], parts),
             _joined([part.keys for part in parts], parts),
         )
@@ -52,10 +54,10 @@ class Columns(Sequence[NewMessage]):
     def at(self, places: Sequence[int]) -> Self:
         """Return the messages at some places."""
         return type(self)(
-            [self.bodies[place] for place in places],
-            [self.expiries[place] for place in places],
-            [self.headers[place] for place in places] if self.headers else (),
-            [self.keys[place] for place in places] if self.keys else (),
+            tuple([self.bodies[place] for place in places]),
+            tuple([self.expiries[place] for place in places]),
+            tuple([self.headers[place] for place in places]) if self.headers else (),
+            tuple([self.keys[place] for place in places]) if self.keys else (),
         )
 
     def anonymous(self) -> Self:
@@ -121,4 +123,6 @@ def runs_of(stored: Sequence[StoredMessage]) -> Iterator[tuple[int, int, Columns
 def _joined(columns: Sequence[Sequence[bytes]], parts: Sequence[Columns]) -> Sequence[bytes]:
     if not any(columns):
         return ()
-    return list(chain.from_iterable([column or [b""] * len(part) for column, part in zip(columns, parts, strict=True)]))
+    return tuple(
+        chain.from_iterable([column or [b""] * len(part) for column, part in zip(columns, parts, strict=True)])
+    )

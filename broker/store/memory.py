@@ -107,7 +107,10 @@ class MemoryStore:
         if subject is None:
             subject = self._subjects[name] = _Subject(len(self._subjects))
         before, subject.last_id = subject.last_id, subject.last_id + len(messages.bodies)
-        self._keep(name, subject.log, _records(messages, before + 1, published_at))
+        records = _records(messages, before + 1, published_at)
+        subject.log.extend(records)
+        for expires_at, first_id, last_id in _runs_of(records):
+            heapq.heappush(self._runs, (expires_at, name, first_id, last_id))
         if messages.keys:
             keys = [(key, message_id) for message_id, key in enumerate(messages.keys, before + 1) if key]
             self._keys.add(subject.number, keys, keys_until)
@@ -115,12 +118,6 @@ class MemoryStore:
             self._forget_keys(2 * len(keys))
             self._bound_keys()
         return Appended(before, duplicates)
-
-    def _keep(self, name: str, log: MessageLog, records: list[Record]) -> None:
-        log.extend(records)
-        for expires_at, run in groupby(records, key=_expires_at_of):
-            ids = [record[ID] for record in run]
-            heapq.heappush(self._runs, (expires_at, name, ids[0], ids[-1]))
 
     def _duplicates(self, subject: _Subject, messages: Columns) -> Mapping[int, int]:
         if not messages.keys:
@@ -234,6 +231,17 @@ def _records(messages: Columns, first_id: int, published_at: int) -> list[Record
         ids, messages.bodies, repeat(published_at), messages.expiries, messages.headers or repeat(b""), strict=False
     )
     return list(rows) if all(messages.expiries) else [row for row in rows if row[EXPIRES_AT] != NEVER_STORED]
+
+
+def _runs_of(records: list[Record]) -> list[tuple[int, int, int]]:
+    """Divide records into neighbours that expire together: when, and their first and last ids."""
+    if len(set(map(_expires_at_of, records))) == 1:
+        return [(records[0][EXPIRES_AT], records[0][ID], records[-1][ID])]
+    runs: list[tuple[int, int, int]] = []
+    for expires_at, run in groupby(records, key=_expires_at_of):
+        ids = [record[ID] for record in run]
+        runs.append((expires_at, ids[0], ids[-1]))
+    return runs
 
 
 def _room(messages: Columns) -> int:
