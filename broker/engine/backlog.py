@@ -11,9 +11,10 @@ class Backlog:
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self._max_messages = limits.max_queue_messages
         self._max_bytes = limits.max_queue_bytes
-        self._messages = 0
+        self.messages = 0
+        """How many wait."""
         self._bytes = 0
-        metrics.sampled(metrics.queue_messages, lambda: self._messages)
+        metrics.sampled(metrics.queue_messages, lambda: self.messages)
         metrics.sampled(metrics.queue_bytes, lambda: self._bytes)
 
     def take(self, messages: int, size: int) -> None:
@@ -22,16 +23,16 @@ class Backlog:
         Raises:
             LimitReached: PUBLISH_QUEUE_FULL; nothing was counted.
         """
-        if self._messages and self._messages + messages > self._max_messages:
+        if self.messages and self.messages + messages > self._max_messages:
             raise _full("messages", self._max_messages)
-        if self._messages and self._bytes + size > self._max_bytes:
+        if self.messages and self._bytes + size > self._max_bytes:
             raise _full("bytes", self._max_bytes)
-        self._messages += messages
+        self.messages += messages
         self._bytes += size
 
     def release(self, messages: int, size: int) -> None:
         """Count messages that wait no longer."""
-        self._messages -= messages
+        self.messages -= messages
         self._bytes -= size
 
 

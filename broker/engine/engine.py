@@ -94,6 +94,14 @@ class Engine:
         """
         self._writer.submit(publication)
 
+    def hold(self) -> None:
+        """Let what is published from now on wait for `release`: it arrived together and shares a commit."""
+        self._writer.hold()
+
+    def release(self) -> None:
+        """Commit what waited."""
+        self._writer.release()
+
     async def drained(self) -> None:
         """Wait until everything published has its outcome."""
         await self._writer.drained()

@@ -44,6 +44,7 @@ class Rules:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._max_body = limits.max_body
+        self._max_headers = limits.max_headers
         self._max_expiration = limits.max_expiration
         self._good_subjects: set[str] = set()
 
@@ -68,15 +69,24 @@ class Rules:
         self._good_subjects.add(subject)
 
     def all_good(
-        self, subjects: Set[str], bodies: Iterable[bytes], expirations: Set[int], keys: Iterable[bytes]
+        self,
+        subjects: Set[str],
+        bodies: Iterable[bytes],
+        expirations: Set[int],
+        keys: Iterable[bytes],
+        headers: Iterable[bytes],
     ) -> bool:
-        """Whether messages are good; where they are not, or their subjects are new, checking each one tells."""
+        """Whether messages are good for sure; otherwise, checking each by itself tells.
+
+        There is at least one. Their headers are encoded, which makes them longer than names and values are together.
+        """
         return (
             self._good_subjects >= subjects
             and max(map(len, bodies)) <= self._max_body
             and min(expirations) >= 0
             and max(expirations) <= self._max_expiration
             and max(map(len, keys)) <= MAX_KEY_BYTES
+            and max(map(len, headers), default=0) <= self._max_headers
         )
 
     def check_message(self, subject: str, body: bytes, expiration: int) -> None:

@@ -73,6 +73,7 @@ class Writer:
         self._under_way: set[asyncio.Task[None]] = set()
         """Those of them that wait for the store."""
         self._one_ended = False
+        self._held = False
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -89,6 +90,16 @@ class Writer:
         for shard, part in split(publication, len(self._shards)):
             self._shards[shard].add(part)
         self._idle.clear()
+        if not self._held or self._backlog.messages >= MAX_FLUSH_MESSAGES:
+            self._begin_due()
+
+    def hold(self) -> None:
+        """Begin no commit until `release`, so that what is submitted together shares one; a full one does not wait."""
+        self._held = True
+
+    def release(self) -> None:
+        """Begin what was held back."""
+        self._held = False
         self._begin_due()
 
     async def run(self) -> None:

@@ -41,8 +41,8 @@ def take(requests: Sequence[PublishRequest], rules: Rules, now: int) -> Taken:
     headers: list[Mapping[str, bytes]] = list(map(_headers_of, requests))
     subjects, bodies, expirations, keys = zip(*fields, strict=True)
     distinct, lives = set(subjects), set(expirations)
-    some_headers = any(headers)
-    if some_headers or not rules.all_good(distinct, bodies, lives, keys):
+    encoded = tuple(map(encode_headers, headers)) if any(headers) else ()
+    if not rules.all_good(distinct, bodies, lives, keys, encoded):
         refused = _refused(fields, headers, rules)
         if refused:
             wrong = {place for place, _ in refused}
@@ -52,7 +52,7 @@ def take(requests: Sequence[PublishRequest], rules: Rules, now: int) -> Taken:
     messages = Columns(
         bodies,
         tuple([ends[life] for life in expirations]),
-        tuple(map(encode_headers, headers)) if some_headers else (),
+        encoded,
         keys if rules.limits.deduplication_window and any(keys) else (),
     )
     parts = {subjects[0]: messages} if len(distinct) == 1 else _by_subject(subjects, messages)

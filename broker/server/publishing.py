@@ -13,7 +13,7 @@ from broker.server.calls import CANCELLED, CallMetrics
 from broker.server.door import Answer, Call, Door, Ending
 from broker.server.intake import Taken, take
 from broker.server.statuses import code_of, ended, ending
-from broker.server.wire import decode, publish_response, publish_responses
+from broker.server.wire import decode, decode_all, publish_response, publish_responses
 from broker.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -191,6 +191,14 @@ class _PublishStream:
 
 def _decoded(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
     """Return tokens and requests of Publish calls, and the tokens of those that hold no request."""
+    try:
+        requests = decode_all(PublishRequest, [data for _, data, _ in calls])
+    except Refused:
+        return _decoded_one_by_one(calls)
+    return [token for token, _, _ in calls], requests, []
+
+
+def _decoded_one_by_one(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
     tokens: list[int] = []
     requests: list[PublishRequest] = []
     malformed: list[tuple[int, Refused]] = []

@@ -104,6 +104,13 @@ class Service:
 
     def handle(self, arrivals: Arrivals) -> None:
         """Handle what a door brought in. An unexpected failure costs one list of calls, never the server."""
+        self.engine.hold()
+        try:
+            self._handle(arrivals)
+        finally:
+            self.engine.release()
+
+    def _handle(self, arrivals: Arrivals) -> None:
         for route, calls in arrivals.calls:
             self._received(calls)
             try:
@@ -156,18 +163,20 @@ class Service:
 
     def _found(self, answers: list[tuple[int, bytes | Refused]]) -> None:
         now = perf_counter()
-        found: list[Answer] = []
+        found: dict[float, list[Answer]] = {}
         failed: list[Ending] = []
         for token, answer in answers:
-            seconds = now - self._fetch_began.pop(token, now)
+            began = self._fetch_began.pop(token, now)
             if isinstance(answer, Refused):
                 failed.append(ending(token, answer))
-                self._fetches.failed(code_of(answer), seconds)
+                self._fetches.failed(code_of(answer), now - began)
             else:
-                found.append((token, answer))
-                self._fetches.answered([(token, answer)], seconds)
-        self._door.answer(found)
-        self._door.finish(failed)
+                found.setdefault(began, []).append((token, answer))
+        for began, together in found.items():
+            self._door.answer(together)
+            self._fetches.answered(together, now - began)
+        if failed:
+            self._door.finish(failed)
 
     def _reflect(self, calls: list[Call]) -> None:
         tokens = [token for token, _, _ in calls]

@@ -5,7 +5,7 @@ message costs a third of what building a protobuf object costs. Tests hold it ag
 https://protobuf.dev/programming-guides/encoding/
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, repeat
 from typing import TypeVar
@@ -83,11 +83,14 @@ def _lengths(key: bytes, contents: Sequence[bytes]) -> list[bytes]:
 def encode_messages(subject: str, first_id: int, messages: Sequence[NewMessage], published_at: int) -> list[bytes]:
     """Encode consecutive messages of one commit as `broker.Message`; `published_at` in ms."""
     columns = columns_of(messages)
-    bodies = columns.bodies
+    bodies, headers = columns.bodies, columns.headers
+    common = _common(subject, published_at)
+    if len(bodies) == 1:
+        parts = _BODY, varint(len(bodies[0])), bodies[0], common, varint(first_id), headers[0] if headers else b""
+        return [b"".join(parts)]
     ids = varints(first_id, len(bodies))
-    headers = columns.headers or repeat(b"")
-    parts = zip(_lengths(_BODY, bodies), bodies, repeat(_common(subject, published_at)), ids, headers, strict=False)
-    return list(map(b"".join, parts))
+    rows = zip(_lengths(_BODY, bodies), bodies, repeat(common), ids, headers or repeat(b""), strict=False)
+    return list(map(b"".join, rows))
 
 
 @lru_cache(maxsize=64)
@@ -133,21 +136,31 @@ def publish_responses(outcomes: Sequence[int]) -> list[bytes]:
 def encode_headers(headers: Mapping[str, bytes]) -> bytes:
     """Return a message's headers as they stand in a `broker.Message`, in the order of their names."""
     encoded: list[bytes] = []
-    for text, value in sorted(headers.items()):
-        name = text.encode()
+    # Looking values up is twice as fast as protobuf's items().
+    for text in sorted(headers):
+        name, value = text.encode(), headers[text]
         entry = b"".join((_FIRST_LENGTH, varint(len(name)), name, _SECOND_LENGTH, varint(len(value)), value))
         encoded += (_HEADERS, varint(len(entry)), entry)
     return b"".join(encoded)
 
 
-def decode(kind: type[M], data: bytes) -> M:
+def decode(kind: type[M], data: bytes | None) -> M:
     """Decode a request.
 
     Raises:
         InvalidRequest: REQUEST_MALFORMED.
     """
+    return decode_all(kind, (data,))[0]
+
+
+def decode_all(kind: type[M], requests: Iterable[bytes | None]) -> list[M]:
+    """Decode requests.
+
+    Raises:
+        InvalidRequest: REQUEST_MALFORMED, of one or more of them.
+    """
     try:
-        return kind.FromString(data)
+        return [kind.FromString(data or b"") for data in requests]
     except (DecodeError, UnicodeDecodeError):
         name = kind.DESCRIPTOR.full_name
         text = f"the request is not a {name}: its bytes are not protobuf, or a text in it is not UTF-8"

@@ -1,7 +1,9 @@
 """The keys of messages in memory: found by subject and key, forgotten in the order of their times."""
 
 import heapq
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
+
+from broker.store.contract import NO_DUPLICATES
 
 KEY_OVERHEAD = 224
 """Bytes counted for a key beside itself, at worst: its entry in the table, its number, its place in a run."""
@@ -33,14 +35,21 @@ class Keys:
         self._known: dict[bytes, int] = {}
         self._runs: list[_Run] = []
 
-    def find(self, subject: int, key: bytes, now: int) -> int | None:
-        """Return the id of the message that brought a key, if the key still counts."""
-        known = self._known.get(_name(subject, key))
-        return known & _ID_MASK if known is not None and known >> _ID_BITS > now else None
+    def find(self, subject: int, keys: Sequence[bytes], now: int) -> Mapping[int, int]:
+        """Return the places of keys that came before and still count, with the ids of the messages that brought them."""
+        prefix = _prefix(subject)
+        names = [prefix + key for key in keys]
+        if self._known.keys().isdisjoint(names):
+            return NO_DUPLICATES
+        known = [self._known.get(name, 0) for name in names]
+        return {place: value & _ID_MASK for place, value in enumerate(known) if value >> _ID_BITS > now}
 
-    def add(self, subject: int, ids: Iterable[tuple[bytes, int]], until: int) -> None:
-        """Remember keys with the ids of their messages."""
-        new = {_name(subject, key): until << _ID_BITS | message_id for key, message_id in ids}
+    def add(self, subject: int, keys: Sequence[bytes], first_id: int, until: int) -> None:
+        """Remember the keys of messages that have the ids from `first_id` on; empty ones are none."""
+        prefix, time = _prefix(subject), until << _ID_BITS
+        new = {prefix + key: time | message_id for message_id, key in enumerate(keys, first_id) if key}
+        if not new:
+            return
         self._known.update(new)
         heapq.heappush(self._runs, (until, tuple(new)))
         self.bytes += _size_of_names(new)
@@ -63,12 +72,13 @@ class Keys:
         return len(names)
 
 
-_PREFIX = 8
+_PREFIX_BYTES = 8
 
 
 def _size_of_names(names: Collection[bytes]) -> int:
-    return size_of([len(name) - _PREFIX for name in names])
+    return size_of([len(name) - _PREFIX_BYTES for name in names])
 
 
-def _name(subject: int, key: bytes) -> bytes:
-    return subject.to_bytes(_PREFIX) + key
+def _prefix(subject: int) -> bytes:
+    """Return what the names of a subject's keys begin with in the table."""
+    return subject.to_bytes(_PREFIX_BYTES)

@@ -92,7 +92,9 @@ class MemoryStore:
     def _append(self, name: str, group: Sequence[NewMessage], published_at: int, keys_until: int) -> Appended | Refused:
         subject = self._subjects.get(name)
         messages = columns_of(group)
-        duplicates = self._duplicates(subject, messages) if subject is not None else NO_DUPLICATES
+        duplicates = NO_DUPLICATES
+        if subject is not None and messages.keys:
+            duplicates = self._keys.find(subject.number, messages.keys, self._clock())
         messages = messages.without(duplicates)
         room = _room(messages)
         if subject is None:
@@ -112,23 +114,11 @@ class MemoryStore:
         for expires_at, first_id, last_id in _runs_of(records):
             heapq.heappush(self._runs, (expires_at, name, first_id, last_id))
         if messages.keys:
-            keys = [(key, message_id) for message_id, key in enumerate(messages.keys, before + 1) if key]
-            self._keys.add(subject.number, keys, keys_until)
+            self._keys.add(subject.number, messages.keys, before + 1, keys_until)
             # So that those that are due never pile up: twice as many may go as come.
-            self._forget_keys(2 * len(keys))
+            self._forget_keys(2 * len(messages.keys))
             self._bound_keys()
         return Appended(before, duplicates)
-
-    def _duplicates(self, subject: _Subject, messages: Columns) -> Mapping[int, int]:
-        if not messages.keys:
-            return NO_DUPLICATES
-        now = self._clock()
-        found = {
-            place: known
-            for place, key in enumerate(messages.keys)
-            if key and (known := self._keys.find(subject.number, key, now)) is not None
-        }
-        return found or NO_DUPLICATES
 
     async def read(self, subject: str, after_id: int, limit: int, max_bytes: int) -> Page:
         """Return readable messages with greater ids, in id order."""
