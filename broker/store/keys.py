@@ -36,7 +36,7 @@ class Keys:
         self._runs: list[_Run] = []
 
     def find(self, subject: int, keys: Sequence[bytes], now: int) -> Mapping[int, int]:
-        """Return the places of keys that came before and still count, with the ids of the messages that brought them."""
+        """Return the places of keys that came before and still count, with the ids of their messages."""
         prefix = _prefix(subject)
         names = [prefix + key for key in keys]
         if self._known.keys().isdisjoint(names):

@@ -7,7 +7,7 @@ come again.
 
 import heapq
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import groupby, repeat
 from operator import itemgetter

@@ -117,6 +117,22 @@ def test_subjects_keep_their_order_and_outcomes_their_places(publications, write
         asyncio.run(run())
 
 
+async def test_what_is_held_back_is_one_commit(monkeypatch):
+    async with Running(SlowStore(1, [])) as running:
+        running.writer.hold()
+        held = [running.publish(("a", b"%d" % number)) for number in range(3)]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert running.delivered == {}
+        running.writer.release()
+        assert await asyncio.gather(*held) == [[1], [2], [3]]
+        assert running.metrics.registry.get_sample_value("broker_flush_messages_count") == 1
+        # As many as one commit takes wait for nothing more.
+        monkeypatch.setattr(writer_module, "MAX_FLUSH_MESSAGES", 2)
+        running.writer.hold()
+        assert await running.publish(("a", b"4"), ("a", b"5")) == [4, 5]
+
+
 async def test_much_is_appended_side_by_side(monkeypatch):
     monkeypatch.setattr(writer_module, "WORTH_A_COMMIT", 4)
     async with Running(SlowStore(3, [5] * 20)) as running:

@@ -5,7 +5,17 @@ from hypothesis import strategies as st
 from broker.api import broker_pb2 as pb
 from broker.engine.publication import Duplicate
 from broker.errors import InvalidRequest
-from broker.server.wire import BATCH, SINGLE, decode, encode_headers, encode_messages, publish_response, varint
+from broker.server.wire import (
+    BATCH,
+    SINGLE,
+    decode,
+    encode_headers,
+    encode_messages,
+    publish_response,
+    publish_responses,
+    varint,
+    varints,
+)
 from broker.store import NEVER_STORED, NewMessage
 
 IDS = st.integers(1, 2**63 - 1)
@@ -53,6 +63,17 @@ def test_publish_response(message_id):
     assert pb.PublishResponse.FromString(publish_response(message_id)) == pb.PublishResponse(id=message_id)
     again = pb.PublishResponse.FromString(publish_response(Duplicate(message_id)))
     assert again == pb.PublishResponse(id=message_id, duplicate=True)
+
+
+@given(st.lists(IDS, max_size=5), st.integers(1, 2**40), st.integers(0, 300))
+def test_publish_responses_are_those_of_each_one(ids, first_id, count):
+    for outcomes in (range(first_id, first_id + count), ids):
+        assert publish_responses(outcomes) == [publish_response(message_id) for message_id in outcomes]
+
+
+@given(st.integers(0, 2**40), st.integers(0, 300))
+def test_neighbours_are_encoded_as_each_one_is(first, count):
+    assert varints(first, count) == [varint(number) for number in range(first, first + count)]
 
 
 @given(HEADERS.flatmap(lambda headers: st.tuples(st.just(headers), st.permutations(list(headers.items())))))
