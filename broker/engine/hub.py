@@ -5,14 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from broker.engine.commits import Commit, RecentCommits
 from broker.engine.flow import Flow
 from broker.engine.outlet import Encoder, Framing, Outlet
-from broker.engine.subscription import State, Subscription
+from broker.engine.subscription import LARGEST_PIECE, State, Subscription
 from broker.store.clock import Clock
 from broker.store.columns import runs_of
 from broker.store.contract import StoredMessage
 from broker.telemetry.metrics import Metrics
 
 SLICE_MESSAGES = 500
-SLICE_BYTES = 256 << 10
 """What is handed to a subscriber's queue at once: taken whole or not at all, so it is small beside the queue."""
 
 
@@ -202,7 +201,7 @@ class Hub:
             return
         cursor, stood_after = subscription.cursor, subscription.stood_after
         _, messages = commit.for_late(cursor, stood_after, self._clock(), self._encode)
-        if sum(map(len, messages)) <= SLICE_BYTES and self.hand_over(messages, subscription):
+        if sum(map(len, messages)) <= LARGEST_PIECE and self.hand_over(messages, subscription):
             self.join(subscription, State.LIVE)
         else:
             self.join(subscription, State.CATCHING_UP)
@@ -225,15 +224,20 @@ class Hub:
             channel.others.discard(subscription)
 
 
-def slices(encoded: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
-    """Cut messages into (index of the first, messages), each small enough to be queued at once."""
-    if len(encoded) <= SLICE_MESSAGES and sum(map(len, encoded)) <= SLICE_BYTES:
+def slices(encoded: list[bytes], piece: int = LARGEST_PIECE) -> Iterator[tuple[int, list[bytes]]]:
+    """Cut messages into (index of the first, messages), each small enough to be queued at once.
+
+    Args:
+        encoded: the messages.
+        piece: bytes of the first slice, about; each further one may have twice as many, up to `LARGEST_PIECE`.
+    """
+    if len(encoded) <= SLICE_MESSAGES and sum(map(len, encoded)) <= piece:
         yield 0, encoded
         return
     start = size = 0
     for index, message in enumerate(encoded):
-        if index > start and (size + len(message) > SLICE_BYTES or index - start >= SLICE_MESSAGES):
+        if index > start and (size + len(message) > piece or index - start >= SLICE_MESSAGES):
             yield start, encoded[start:index]
-            start, size = index, 0
+            start, size, piece = index, 0, min(2 * piece, LARGEST_PIECE)
         size += len(message)
     yield start, encoded[start:]

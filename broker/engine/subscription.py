@@ -20,6 +20,11 @@ LATEST = Start("latest")
 EARLIEST = Start("earliest")
 
 
+FIRST_PIECE, LARGEST_PIECE = 16 << 10, 256 << 10
+"""Bytes: what a subscription is handed at once begins small and doubles while its queue takes it, so that thousands that
+never read anything take little."""
+
+
 class State(enum.Enum):
     """How a subscription gets its messages."""
 
@@ -48,3 +53,5 @@ class Subscription:
     stood_after: int = 0
     """The last id when it subscribed: fire-and-forget messages above it are still its due."""
     opened: bool = False
+    piece: int = FIRST_PIECE
+    """Bytes that it is handed at once while it catches up."""

@@ -89,8 +89,8 @@ class DoorLimits:
     max_unanswered: int = 16
     """Frames of a dialogue that may wait for their answers to be taken; HTTP/2 flow control holds the client back."""
     max_queued: int = 128 << 20
-    """What may wait for all subscribers together; beyond it those who have something waiting get no more (native door:
-    and at twice as much nobody gets more)."""
+    """What may wait for all subscribers together; beyond it those who have something waiting get no more, and (native
+    door) at twice as much only small frames reach those who have nothing waiting."""
     max_connections: int = 10_000
     """More are closed as soon as they are made."""
     max_streams: int = 4096

@@ -6,7 +6,7 @@
 //! Python's thread asks `admit` and hears at once whether the stream takes the bytes. A permit travels with
 //! them, through the sink and through h2, and settles the account when the last of them has been written.
 use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 
 use bytes::{Buf, Bytes};
 
@@ -14,6 +14,9 @@ use crate::budget::{Budget, Charge};
 use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::lock;
+
+/// Bytes that a stream without anything queued may always take: more than what a catching up subscriber gets first.
+const SMALL: usize = 32 << 10;
 
 pub struct Account {
     token: u64,
@@ -56,11 +59,16 @@ impl Account {
     /// None: it is full. A refusal holds until half of what is queued has left, so that a slow client misses
     /// the end of a series, not parts of it.
     ///
-    /// Who has nothing queued may go on when all streams together have too much: those who read are not
-    /// held up by those who do not.
+    /// When all streams together have too much, who has nothing queued may go on all the same, so that those who
+    /// read are not held up by those who do not: up to twice the budget, and in small pieces even then.
     pub fn admit(self: &Arc<Self>, frames: usize, bytes: usize, shared: &Arc<Charge>) -> Option<Permit> {
         let mut standing = lock(&self.standing);
-        if self.bounded && self.is_full(&mut standing) {
+        if self.bounded && self.is_full(&mut standing, bytes) {
+            let empty = standing.frames == 0;
+            drop(standing);
+            if empty {
+                self.wait_for_budget();
+            }
             return None;
         }
         standing.frames += frames;
@@ -69,17 +77,27 @@ impl Account {
         Some(Permit { account: self.clone(), frames, bytes, _shared: shared.clone() })
     }
 
-    fn is_full(&self, standing: &mut Standing) -> bool {
+    fn is_full(&self, standing: &mut Standing, bytes: usize) -> bool {
         if standing.resume_at.is_some() {
             return true;
         }
         let full = standing.frames >= self.max_frames
             || standing.bytes >= self.max_bytes
-            || (standing.frames > 0 && self.undelivered.exceeded());
+            || (standing.frames > 0 && self.undelivered.exceeded(1))
+            || (bytes > SMALL && self.undelivered.exceeded(2));
         if full {
             standing.resume_at = Some((standing.frames / 2, standing.bytes / 2));
         }
         full
+    }
+
+    /// Nothing of its own will leave and make it writable.
+    fn wait_for_budget(self: &Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        self.undelivered.wait(&waker);
+        if !self.undelivered.exceeded(1) {
+            waker.wake();
+        }
     }
 
     fn settle(&self, frames: usize, bytes: usize) {
@@ -129,6 +147,18 @@ impl Account {
 
     pub fn heard(&self) {
         lock(&self.standing).unanswered += 1;
+    }
+}
+
+/// The budget of all streams has room again.
+impl Wake for Account {
+    fn wake(self: Arc<Self>) {
+        let mut standing = lock(&self.standing);
+        let writable = standing.frames == 0 && !standing.closed && standing.resume_at.take().is_some();
+        drop(standing);
+        if writable {
+            self.inbox.writable(self.token);
+        }
     }
 }
 

@@ -22,8 +22,9 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub fn exceeded(&self) -> bool {
-        self.used() >= self.limit
+    /// Whether so many times the limit is taken.
+    pub fn exceeded(&self, times: usize) -> bool {
+        self.used() >= self.limit.saturating_mul(times)
     }
 
     fn take(&self, bytes: usize) {
@@ -32,7 +33,7 @@ impl Budget {
 
     fn give(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::AcqRel);
-        if self.waiters.load(Ordering::Acquire) > 0 && !self.exceeded() {
+        if self.waiters.load(Ordering::Acquire) > 0 && !self.exceeded(1) {
             let waiting = std::mem::take(&mut *lock(&self.waiting));
             self.waiters.store(0, Ordering::Release);
             waiting.into_iter().for_each(Waker::wake);
@@ -61,7 +62,7 @@ impl Charge {
     /// False: the budget is exhausted, and nothing was taken.
     #[must_use]
     pub fn add(&mut self, bytes: usize) -> bool {
-        if self.budget.exceeded() {
+        if self.budget.exceeded(1) {
             return false;
         }
         self.budget.take(bytes);

@@ -104,9 +104,9 @@ impl Inlet {
             return Poll::Pending;
         }
         loop {
-            if upload.received.exceeded() {
+            if upload.received.exceeded(1) {
                 upload.received.wait(cx.waker());
-                if upload.received.exceeded() {
+                if upload.received.exceeded(1) {
                     return Poll::Pending;
                 }
             }

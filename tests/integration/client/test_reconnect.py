@@ -72,7 +72,7 @@ class TestReconnect:
                     waiting = asyncio.create_task(anext(messages))
                     cutter.silent = True
                     silent = cutter.connections
-                    async with asyncio.timeout(20):
+                    async with asyncio.timeout(60):
                         while cutter.connections == silent:
                             await asyncio.sleep(0.01)
                     cutter.silent = False
