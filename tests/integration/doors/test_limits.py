@@ -4,6 +4,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from tests.support.broker import BrokerProcess
 from tests.support.brokers import eventually, metric
 from tests.support.client import HOUR
 from tests.support.cutter import Cutter
+from tests.support.tls import Authority, write_files
 from tests.support.wire import LIMIT, Failure, message, wire
 
 ENHANCE_YOUR_CALM = 11
@@ -165,6 +167,23 @@ async def test_calls_that_wait_to_be_looked_at_are_bounded(door: str) -> None:
                 assert refusal.retry_after == 0.1
             else:
                 assert refusal.code is grpc.StatusCode.CANCELLED  # which is not for us to choose
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_who_has_said_nothing_yet_holds_no_drain_up(authority: Authority, files: Path, tls: bool) -> None:
+    pytest.importorskip("brokercluster_native", reason="the native door is not built here")
+    with broker("native", *(write_files(files, authority.issue("broker")) if tls else [])) as process:
+        host, _, port = process.address.rpartition(":")
+        _, silent = await asyncio.open_connection(host, int(port))
+
+        async def accepted() -> bool:
+            return await metric(process, "broker_door_connections") == 1
+
+        await eventually(accepted, "the connection is there")
+        process.terminate()
+        # A handshake may take 10 s otherwise.
+        assert await asyncio.to_thread(process.wait, 8) == 0
+        silent.close()
 
 
 # A client that speaks HTTP/2 by itself, as far as it is needed here.
