@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 it failed, 2 it was called wrongly, 130 interrupted by Ctr
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -40,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
     """Import a command only when it is called: `--help` is quick then, and only `up` needs more than the client."""
+    # gRPC writes lines of its own to standard error; what went wrong is in its errors as well.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     run: Callable[[argparse.Namespace], int] = import_module(_MODULES[name]).run
     return run
 

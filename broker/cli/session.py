@@ -33,10 +33,22 @@ def explain(error: BrokerError) -> str:
     """Return one line: what was wrong, where, what to do."""
     text = " ".join(str(error).split())
     if error.reason == "NOT_CONNECTED":
-        return f"{text}; is it running? Start one with `brokerctl up`, or name another with --server"
+        return f"{text}; {_advice(text)}"
     if isinstance(error, MessageNotFound):
         return f"{text}; only messages published with --expires can be fetched, until then"
     return text
+
+
+def _advice(text: str) -> str:
+    """Return what to look at, by what gRPC says of a connection that did not come about."""
+    if any(sign in text for sign in _TLS_FAILED):
+        return "did --tls-ca sign its certificate, and does it want one of yours (--tls-cert)?"
+    if "Socket closed" in text:
+        return "does it speak TLS (--tls-ca), or want a certificate (--tls-cert)?"
+    return "is it running? Start one with `brokerctl up`, or name another with --server"
+
+
+_TLS_FAILED = ("handshake failed", "TSI_DATA_CORRUPTED")
 
 
 def run_until_interrupted(main: Coroutine[None, None, int]) -> int:

@@ -81,7 +81,8 @@ def connect(
         wait_for_ready=wait_for_ready,
         idempotent=idempotent,
         credentials=credentials,
-        options=[*channel_options(max_message_bytes), *options],
+        # Of two options with one name, gRPC takes the first.
+        options=list(dict([*channel_options(max_message_bytes), *options]).items()),
     )
 
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use crate::account::Chunk;
-use crate::connection;
+use crate::connection::{self, shake_hands};
 use crate::lock;
 use crate::outbox::Command;
 use crate::refusal::Refusal;
@@ -62,11 +61,10 @@ async fn accept(listener: TcpListener, mut draining: watch::Receiver<bool>, shar
 }
 
 /// Serves a connection, once it speaks TLS where it has to.
-async fn greet(socket: TcpStream, number: u64, draining: watch::Receiver<bool>, shared: &Arc<Shared>) {
+async fn greet(socket: TcpStream, number: u64, mut draining: watch::Receiver<bool>, shared: &Arc<Shared>) {
     let Some(tls) = &shared.tls else { return connection::serve(socket, number, draining, shared).await };
-    match timeout(connection::HANDSHAKE, tls.accept(socket)).await {
-        Ok(Ok(stream)) => connection::serve(stream, number, draining, shared).await,
-        Ok(Err(_)) | Err(_) => drop(shared.counters.handshakes_failed.fetch_add(1, Ordering::Relaxed)),
+    if let Some(stream) = shake_hands(tls.accept(socket), &mut draining, shared).await {
+        connection::serve(stream, number, draining, shared).await;
     }
 }
 

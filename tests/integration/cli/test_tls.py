@@ -56,11 +56,13 @@ def test_files_of_the_environment(server: BrokerProcess, directory: Path) -> Non
             1,
             b"cannot use the certificate in cert with the key in ca",
         ),
-        (["--tls-ca=ca"], 1, b"cannot reach a broker"),
-        ([], 1, b"cannot reach a broker"),
+        (["--tls-ca=ca"], 1, b"--tls-cert"),
+        (["--tls-ca=cert"], 1, b"did --tls-ca sign its certificate"),
+        ([], 1, b"does it speak TLS (--tls-ca)"),
     ],
 )
 def test_what_is_wrong(server: BrokerProcess, directory: Path, options: list[str], code: int, says: bytes) -> None:
     done = Brokerctl(directory)("pub", "s", "x", f"--server={server.address}", *options)
     assert done.returncode == code
     assert says in done.stderr
+    assert done.stderr.count(b"\n") == 1

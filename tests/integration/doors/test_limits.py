@@ -4,6 +4,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import grpc
 import pytest
@@ -13,7 +14,8 @@ from tests.support.broker import BrokerProcess
 from tests.support.brokers import eventually, metric
 from tests.support.client import HOUR
 from tests.support.cutter import Cutter
-from tests.support.wire import LIMIT, message, wire
+from tests.support.tls import Authority, write_files
+from tests.support.wire import LIMIT, Failure, message, wire
 
 ENHANCE_YOUR_CALM = 11
 SETTINGS, PING, GOAWAY, ACK = 4, 6, 7, 1
@@ -145,7 +147,7 @@ async def test_calls_that_wait_to_be_looked_at_are_bounded(door: str) -> None:
     with broker(door, "--max-queued-calls=1") as process:
         async with wire(process.address) as client:
             await client.publish("a")
-            codes = set()
+            refusals = set()
 
             async def refused() -> bool:
                 process.pause()
@@ -154,14 +156,34 @@ async def test_calls_that_wait_to_be_looked_at_are_bounded(door: str) -> None:
                 ]
                 await asyncio.sleep(0)
                 process.resume()
-                for result in await asyncio.gather(*calls, return_exceptions=True):
-                    codes.add(result.code() if isinstance(result, grpc.aio.AioRpcError) else grpc.StatusCode.OK)
-                return len(codes) > 1
+                results = await asyncio.gather(*calls, return_exceptions=True)
+                refusals.update(Failure.of(result) for result in results if isinstance(result, grpc.aio.AioRpcError))
+                return bool(refusals)
 
             await eventually(refused, "some calls are refused")
-            # What gRPC itself says is not for us to choose.
-            refusal = grpc.StatusCode.RESOURCE_EXHAUSTED if door == "native" else grpc.StatusCode.CANCELLED
-            assert codes == {grpc.StatusCode.OK, refusal}
+            (refusal,) = refusals
+            if door == "native":
+                assert refusal == Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "CALLS_FULL", "brokercluster.dev")
+                assert refusal.retry_after == 0.1
+            else:
+                assert refusal.code is grpc.StatusCode.CANCELLED  # which is not for us to choose
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_who_has_said_nothing_yet_holds_no_drain_up(authority: Authority, files: Path, tls: bool) -> None:
+    pytest.importorskip("brokercluster_native", reason="the native door is not built here")
+    with broker("native", *(write_files(files, authority.issue("broker")) if tls else [])) as process:
+        host, _, port = process.address.rpartition(":")
+        _, silent = await asyncio.open_connection(host, int(port))
+
+        async def accepted() -> bool:
+            return await metric(process, "broker_door_connections") == 1
+
+        await eventually(accepted, "the connection is there")
+        process.terminate()
+        # A handshake may take 10 s otherwise.
+        assert await asyncio.to_thread(process.wait, 8) == 0
+        silent.close()
 
 
 # A client that speaks HTTP/2 by itself, as far as it is needed here.

@@ -54,6 +54,7 @@ async def test_every_call_over_tls_and_none_without(door: str, authority: Author
         async with wire(broker.address, credentials=trusting(authority)) as client:
             await every_call(client)
         assert await refuses(broker, None)
+        assert all(" info broker" in line for line in broker.log.splitlines())
         expiry = await metric(broker, "broker_tls_certificate_expiry_timestamp_seconds{certificate=server}")
         _, certificate = await asyncio.to_thread(shown, broker, authority)
         assert expiry == ssl.cert_time_to_seconds(str(certificate["notAfter"]))
@@ -203,3 +204,17 @@ def encrypt(key: Path) -> None:
     command = ["openssl", "pkey", "-in", key, "-out", locked, "-aes256", "-passout", "pass:secret"]
     subprocess.run(command, check=True, capture_output=True)
     locked.rename(key)
+
+
+async def test_a_kind_of_key_that_the_native_door_cannot_use(authority: Authority, files: Path) -> None:
+    pytest.importorskip("brokercluster_native", reason="the native door is not built here")
+    strange = authority.issue("broker", "-pkeyopt", "ec_paramgen_curve:secp521r1")
+    code, said = await start("--door=native", *write_files(files, strange))
+    assert code == 1
+    assert "Traceback" not in said
+    assert "certificate and private key" in said.splitlines()[-1]
+
+    with BrokerProcess("--store=memory", "--door=native", *write_files(files, authority.issue("broker"))) as broker:
+        write_files(files, strange)
+        await eventually(lambda: counted(broker, FAILED, 1), "the files are read anew")
+        assert not await refuses(broker, trusting(authority))
