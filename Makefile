@@ -8,17 +8,18 @@ RUN := $(UV) run --frozen
 # Python comes from the machine: nothing is downloaded but packages.
 export UV_PYTHON_DOWNLOADS := never
 
-# The native door is built and installed where a cargo is that can build it; NATIVE=0 leaves it out.
+# The native door is built and installed where a new enough cargo and a C compiler are; NATIVE=0 leaves it out.
 RUST := $(word 2,$(shell cargo --version 2>/dev/null))
 RUST_NEEDED := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' native/Cargo.toml)
-NATIVE ?= $(if $(RUST),$(shell printf '%s\n' $(RUST_NEEDED) $(RUST) | sort -CV && echo 1),0)
+NATIVE ?= $(shell [ -n "$(RUST)" ] && printf '%s\n' $(RUST_NEEDED) $(RUST) | sort -CV && command -v cc >/dev/null && echo 1)
 ifeq ($(NATIVE),1)
 SERVE := $(RUN) --extra native
 CRATES := $(dir $(wildcard native/Cargo.toml benchmarks/*/Cargo.toml))
 else
 SERVE := $(RUN)
 endif
-in_crates = @for crate in $(CRATES); do (cd $$crate; set -x; $(1)); done
+# The stable ABI needs no Python: whichever is found would be built against, and make all be built again for another.
+in_crates = @for crate in $(CRATES); do (cd $$crate; export PYO3_NO_PYTHON=1; set -x; $(1)); done
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGES := broker operator proxy
@@ -41,7 +42,7 @@ $(UV):
 # Built by `uv run` itself when a source has changed; one that was built before does not stay where it is left out.
 door: $(UV)
 ifneq ($(NATIVE),1)
-	@echo "without the native door, which is built by cargo $(RUST_NEEDED) or newer (here: $(or $(RUST),none)) unless NATIVE=0"
+	@echo "without the native door: it needs cargo $(RUST_NEEDED) or newer (here: $(or $(RUST),none)), a C compiler, and NATIVE not 0"
 	@environment=$${UV_PROJECT_ENVIRONMENT:-.venv}; [ ! -e "$$environment" ] || \
 	  $(UV) pip uninstall --quiet --python "$$environment" brokercluster-native 2>/dev/null
 endif
