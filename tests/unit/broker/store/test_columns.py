@@ -1,5 +1,7 @@
 """Messages in columns are the sequence of messages that they were made of."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,5 +48,5 @@ def test_runs_are_as_long_as_ids_follow_each_other_and_times_are_the_same(steps)
         for place, message in enumerate(run)
     ]
     assert again == stored
-    for (first_id, time, run), (next_id, next_time, _) in zip(runs, runs[1:], strict=False):
+    for (first_id, time, run), (next_id, next_time, _) in pairwise(runs):
         assert (first_id + len(run), time) != (next_id, next_time)
