@@ -92,13 +92,7 @@ class Committer:
         return commits
 
     def _answer(self, publications: list[Publication], outcomes: Mapping[str, Outcomes]) -> None:
-        told = dict.fromkeys(outcomes, 0)
-        for publication in publications:
-            own: dict[str, Outcomes] = {}
-            for subject, messages in publication.parts.items():
-                begin = told[subject]
-                end = told[subject] = begin + len(messages.bodies)
-                own[subject] = outcomes[subject][begin:end]
+        for publication, own in _shares(publications, outcomes):
             try:
                 publication.done(publication.in_order(own))
             except Exception:
@@ -158,6 +152,23 @@ class _Gathered:
         ids, known = count(result.last_id + 1), result.duplicates
         placed = [Duplicate(known[place]) if place in known else next(ids) for place in range(size)]
         return list(_with_repeats(placed, repeats))
+
+
+def _shares(
+    publications: list[Publication], outcomes: Mapping[str, Outcomes]
+) -> Iterator[tuple[Publication, Mapping[str, Outcomes]]]:
+    """Divide each subject's outcomes among the publications."""
+    if len(publications) == 1:
+        yield publications[0], outcomes
+        return
+    told = dict.fromkeys(outcomes, 0)
+    for publication in publications:
+        own: dict[str, Outcomes] = {}
+        for subject, messages in publication.parts.items():
+            begin = told[subject]
+            end = told[subject] = begin + len(messages.bodies)
+            own[subject] = outcomes[subject][begin:end]
+        yield publication, own
 
 
 def _joined(publications: list[Publication]) -> Mapping[str, Columns]:

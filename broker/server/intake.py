@@ -4,7 +4,7 @@ Nearly always all requests of a frame are good, and often they have one subject:
 together. Only where something is wrong, or new, is each request looked at by itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -48,15 +48,22 @@ def take(requests: Sequence[PublishRequest], rules: Rules, now: int) -> Taken:
             wrong = {place for place, _ in refused}
             places = [place for place in range(len(requests)) if place not in wrong]
             return take([requests[place] for place in places], rules, now)._replace(places=places, refused=refused)
-    ends = {life: now + 1000 * life if life else NEVER_STORED for life in lives}
     messages = Columns(
         bodies,
-        tuple([ends[life] for life in expirations]),
+        _ends(expirations, lives, now),
         encoded,
         keys if rules.limits.deduplication_window and any(keys) else (),
     )
     parts = {subjects[0]: messages} if len(distinct) == 1 else _by_subject(subjects, messages)
     return Taken(parts, subjects, range(len(requests)), [])
+
+
+def _ends(expirations: Sequence[int], lives: Set[int], now: int) -> tuple[int, ...]:
+    """Return when messages expire; `lives` are the different values of `expirations`."""
+    ends = {life: now + 1000 * life if life else NEVER_STORED for life in lives}
+    if len(ends) == 1:
+        return tuple(ends.values()) * len(expirations)
+    return tuple([ends[life] for life in expirations])
 
 
 def _refused(

@@ -37,7 +37,8 @@ class Publishing:
         tokens, requests, malformed = _decoded(calls)
         taken = take(requests, self._engine.rules, self._engine.clock())
         failures = malformed + [(tokens[place], error) for place, error in taken.refused]
-        tokens = [tokens[place] for place in taken.places]
+        if taken.refused:
+            tokens = [tokens[place] for place in taken.places]
 
         def answer(outcomes: Outcomes) -> None:
             refused: list[tuple[int, Refused]] = []
