@@ -16,6 +16,7 @@ from broker.errors import StoreInUse, StoreUnavailable
 from broker.peers import Mesh, parse_peers
 from broker.server.addresses import check_free
 from broker.server.doors import make_door, other_door
+from broker.server.giving_back import give_back
 from broker.server.http import HttpServer
 from broker.server.service import Service
 from broker.server.settings import Settings, parse_settings
@@ -154,7 +155,7 @@ async def _serve(
     peers = f" peers={await _join(mesh, service, settings.peer_listen)}" if mesh is not None else ""
     service.start()
     readiness.follow(service)
-    following = [asyncio.create_task(_follow_store(service))]
+    following = [asyncio.create_task(_follow_store(service)), asyncio.create_task(give_back())]
     if tls is not None:
         following.append(asyncio.create_task(tls.follow(door.set_tls)))
     metrics.info.labels(version("brokercluster"), store.name, door.name).set(1)

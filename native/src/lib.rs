@@ -30,11 +30,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
-/// Gives memory back when thousands of slow readers have gone. The system's keeps it: what Python's thread allocates
-/// and the door's frees leaves holes everywhere.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A panic ends the process (`panic = "abort"`), so a poisoned lock cannot be met.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
