@@ -229,7 +229,10 @@ class Http2:
         elif kind == DATA:
             reply.body += payload
             if self._generous and payload:
-                self.send(window_update(0, len(payload)), *([] if flags & END_STREAM else [window_update(stream, len(payload))]))
+                self.send(
+                    window_update(0, len(payload)),
+                    *([] if flags & END_STREAM else [window_update(stream, len(payload))]),
+                )
         elif kind == RST_STREAM:
             reply.reset = int.from_bytes(payload, "big")
             reply.ended = True
