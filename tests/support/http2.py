@@ -118,7 +118,7 @@ class Http2:
         self._generous = generous
         self._decoder = Decoder()
         self._changed = asyncio.Event()
-        self.replies: defaultdict[int, Reply] = defaultdict(Reply)
+        self.replies: defaultdict[int, Reply] = defaultdict(lambda: Reply(ended=self.closed))
         self.frames: defaultdict[int, int] = defaultdict(int)
         """How many frames of each kind have come."""
         self._initial_window = DEFAULT_WINDOW
