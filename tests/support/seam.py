@@ -220,13 +220,13 @@ class Clients:
         roll = chance.random()
         connections = [one for one in self._connections if not one.closed]
         going = [call for call in self.calls if not call.reply.ended and not call.cancelled]
-        if not connections or roll < 0.03:
+        if not connections or roll < 0.02:
             await self._connect()
-        elif roll < 0.05:
+        elif roll < 0.03:
             self._hang_up(chance.choice(connections))
         elif roll < 0.45 or not going:
             self._call(chance.choice(connections))
-        elif roll < 0.6:
+        elif roll < 0.52:
             call = chance.choice(going)
             call.cancelled = True
             call.client.send(h.reset(call.stream))

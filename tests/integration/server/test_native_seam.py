@@ -15,7 +15,7 @@ from tests.support.seam import Clients, Service, compare, open_door, settled
 from tests.support.wire import LIMIT
 
 SEEDS = range(int(os.environ.get("SEAM_SEEDS", "60")))
-STEPS = 250
+STEPS = 400
 HELD = ("calls", "waiting", "waiting_bytes", "queued_bytes")
 
 pytestmark = pytest.mark.skipif(not NATIVE, reason="the extension is not installed")
