@@ -14,10 +14,9 @@ LEFT = ("calls", "connections", "waiting", "waiting_bytes", "queued_bytes")
 """What a door counts that goes back to zero (a door may count less)."""
 
 
-async def _round(client: Wire) -> None:
-    subject = f"bystander-{uuid4().hex}"
+async def _round(client: Wire, subject: str) -> None:
     subscription = await client.subscribed(subject)
-    message_id = await client.publish(subject, b"meanwhile")
+    message_id = await client.publish(subject, b"meanwhile", 10)
     assert (await subscription.next()).id == message_id
     assert (await client.fetch(subject, message_id)).body == b"meanwhile"
     subscription.cancel()
@@ -34,12 +33,13 @@ async def bystanders(broker: BrokerProcess, growth: int) -> AsyncIterator[None]:
     forget_most_resident(broker)
     before = resident(broker)
     ended = asyncio.Event()
+    subject = f"bystander-{uuid4().hex}"  # one for all rounds: the broker remembers each for ever
 
     async def be_served() -> int:
         rounds = 0
         async with wire(broker.address) as client:
             while not ended.is_set() or rounds == 0:
-                await _round(client)
+                await _round(client, subject)
                 rounds += 1
         return rounds
 
@@ -53,7 +53,7 @@ async def bystanders(broker: BrokerProcess, growth: int) -> AsyncIterator[None]:
     grown = most_resident(broker) - before
     assert grown < growth, f"grew by {grown / MIB:.0f} MiB"
     async with wire(broker.address) as client:
-        await _round(client)
+        await _round(client, subject)
     await nothing_is_left(broker)
     assert broker.running
     for trouble in ("Traceback", "never retrieved", "panicked"):

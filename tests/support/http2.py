@@ -124,6 +124,8 @@ class Http2:
         self._initial_window = DEFAULT_WINDOW
         self.windows: defaultdict[int, int] = defaultdict(lambda: self._initial_window, {0: DEFAULT_WINDOW})
         """How much more `upload` may send on each stream and, as 0, on the connection."""
+        self.ended = 0
+        """How many streams the server has ended."""
         self.goaway: int | None = None
         """The error code of the last GOAWAY."""
         self.greeted = False
@@ -235,7 +237,7 @@ class Http2:
                 )
         elif kind == RST_STREAM:
             reply.reset = int.from_bytes(payload, "big")
-            reply.ended = True
+            self._end(reply)
         elif kind == WINDOW_UPDATE:
             self.windows[stream] += int.from_bytes(payload, "big")
         elif kind == GOAWAY:
@@ -248,7 +250,11 @@ class Http2:
         elif kind == PING and not flags & ACK:
             self.send(frame(PING, ACK, 0, payload))
         if kind in (DATA, HEADERS) and flags & END_STREAM:
-            reply.ended = True
+            self._end(reply)
+
+    def _end(self, reply: Reply) -> None:
+        self.ended += not reply.ended
+        reply.ended = True
 
 
 @asynccontextmanager

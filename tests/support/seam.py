@@ -1,4 +1,4 @@
-"""Both sides of the native door's seam by chance: hand-made clients on one, a service that keeps account on the other."""
+"""Both sides of the native door's seam, driven by chance: hand-made clients, and a service that keeps account."""
 
 from __future__ import annotations
 
@@ -272,8 +272,8 @@ class Clients:
         if call.kind == DIALOGUE and self._chance.random() < 0.7 and len(call.said) < 100:
             call.said.append(len(call.said))
             message = h.grpc_message(text(call.said[-1]))
-            cut = self._chance.randrange(len(message))
-            call.client.send(h.data(call.stream, message[:cut] or message), h.data(call.stream, message[cut:] if cut else b""))
+            cut = self._chance.randrange(1, len(message))
+            call.client.send(h.data(call.stream, message[:cut]), h.data(call.stream, message[cut:]))
         else:
             call.open = False
             call.client.send(h.data(call.stream, b"", end=True))
