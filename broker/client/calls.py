@@ -16,9 +16,10 @@ PublishStreamCall = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
 SubscribeCall = grpc.aio.UnaryStreamMultiCallable[broker_pb2.SubscribeRequest, broker_pb2.MessageBatch]
 
 
-def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
-    """Return the options that every channel of this client has."""
+def channel_options(target: str, max_message_bytes: int) -> list[tuple[str, Any]]:
+    """Return the options that every channel of this client to this target has."""
     return [
+        *_authority(target),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
         # A connection that died without a word is found within 40 s, also when nothing is published.
@@ -33,6 +34,12 @@ def channel_options(max_message_bytes: int) -> list[tuple[str, Any]]:
         ("grpc.max_reconnect_backoff_ms", 5_000),
         ("grpc.service_config_disable_resolution", 1),
     ]
+
+
+def _authority(target: str) -> list[tuple[str, Any]]:
+    """Return what names one host where there are several ("ipv4:A:1,B:2"): gRPC names all of them, which is no name."""
+    first, comma, _ = target.partition(",")
+    return [("grpc.default_authority", first.partition(":")[2].lstrip("/"))] if comma else []
 
 
 class UnaryCall(Generic[Request, Response]):

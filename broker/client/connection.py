@@ -82,7 +82,7 @@ def connect(
         idempotent=idempotent,
         credentials=credentials,
         # Of two options with one name, gRPC takes the first.
-        options=list(dict([*channel_options(max_message_bytes), *options]).items()),
+        options=list(dict([*channel_options(target, max_message_bytes), *options]).items()),
     )
 
 

@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 MAX_KEYS = 500
 """Messages looked up in one query."""
+MAX_ENCODED = 1 << 20
+"""Bytes of encoded messages that are held, more or less, before they are handed over."""
 
 
 class Lookup(NamedTuple):
@@ -64,21 +66,28 @@ class Fetcher:
         """Answer lookups through `found`, some of them before this returns."""
         answers: list[tuple[int, bytes | Refused]] = []
         now = self._clock()
-        misses = 0
+        size = misses = 0
         for lookup in lookups:
             commit = self._recent.find(lookup.subject, lookup.id)
             if commit is not None:
                 if commit.expires_at(lookup.id) > now:
-                    answers.append((lookup.token, commit.encoded_one(lookup.id, self._encode)))
+                    one = commit.encoded_one(lookup.id, self._encode)
+                    answers.append((lookup.token, one))
+                    size += len(one)
                 else:
                     answers.append((lookup.token, _gone(lookup)))
             elif (encoded := self._fetched.find(lookup.subject, lookup.id, now)) is not None:
                 answers.append((lookup.token, encoded))
+                size += len(encoded)
             elif len(self._waiting) < self._limit:
                 misses += 1
                 self._waiting.append(lookup)
             else:
                 answers.append((lookup.token, _queue_full(self._limit)))
+            if size >= MAX_ENCODED:
+                self._metrics.cache_hits.inc(len(answers))
+                self._found(answers)
+                answers, size = [], 0
         self._metrics.cache_hits.inc(len(answers))
         if misses:
             self._metrics.cache_misses.inc(misses)

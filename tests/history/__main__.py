@@ -24,6 +24,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--replicas", type=int, default=3, help="brokers; with SQLite it is one (default 3)")
     parser.add_argument("--rate", type=float, default=300.0, help="messages a second, about (default 300)")
     parser.add_argument("--without-peers", action="store_true", help="brokers that do not know each other")
+    parser.add_argument("--doors", default="auto", help="of the brokers, in turn: native,grpcio (default auto)")
     parser.add_argument("--calm", action="store_true", help="break nothing")
     parser.add_argument("--keep", type=Path, help="a directory for histories and logs, also when nothing is wrong")
     return parser.parse_args(arguments)
@@ -46,6 +47,7 @@ def run(arguments: list[str]) -> int:
         replicas=chosen.replicas,
         rate=chosen.rate,
         peers=not chosen.without_peers,
+        doors=chosen.doors.split(","),
         calm=chosen.calm,
         keep=chosen.keep is not None,
     )

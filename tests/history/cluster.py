@@ -3,7 +3,7 @@
 import asyncio
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from itertools import permutations
 from pathlib import Path
@@ -36,11 +36,15 @@ class Cluster:
         replicas: how many brokers run when all is whole.
         directory: for logs and files.
         peers: whether the brokers know each other; otherwise what others commit reaches them through the store only.
+        doors: of the brokers, in turn.
     """
 
-    def __init__(self, store: str, replicas: int, directory: Path, *, peers: bool = True) -> None:
+    def __init__(
+        self, store: str, replicas: int, directory: Path, *, peers: bool = True, doors: Sequence[str] = ("auto",)
+    ) -> None:
         self.store = store
         self._peers = peers
+        self._doors = doors
         self.replicas = replicas
         self.spare = replicas if store == "postgres" else None
         """The broker that runs only while a replica is added."""
@@ -101,7 +105,8 @@ class Cluster:
         for slot in slots:
             peers = [f"127.0.0.1:{line.port}" for (follower, _), line in self.lines.items() if follower == slot]
             meet = [f"--peers={','.join(peers)}", f"--peer-listen=127.0.0.1:{internal[slot]}"] if peers else []
-            broker = BrokerProcess(*options, *meet, environment=environment)
+            door = f"--door={self._doors[slot % len(self._doors)]}"
+            broker = BrokerProcess(*options, door, *meet, environment=environment)
             broker.address, broker.http = (f"127.0.0.1:{next(self._ports)}" for _ in range(2))
             self.brokers.append(broker)
         self._resources.push_async_callback(self._stop_brokers)

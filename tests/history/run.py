@@ -158,7 +158,9 @@ async def _doors(cluster: Cluster) -> AsyncIterator[Doors]:
 
         async def door(name: str, target: str, *options: tuple[str, int]) -> Door:
             client = await stack.enter_async_context(connect(target, timeout=TIMEOUT, options=[_OWN_POOL, *options]))
-            return Door(name, client, await stack.enter_async_context(wire(target, *options)))
+            # Several addresses are no name of a host, which gRPC would make of them.
+            authority = ("grpc.default_authority", "cluster")
+            return Door(name, client, await stack.enter_async_context(wire(target, authority, *options)))
 
         proxies = [await door(f"envoy-{number}", one.address) for number, one in enumerate(cluster.proxies)]
         # Little is sent ahead to those without Envoy, so that the slow among them are soon felt.

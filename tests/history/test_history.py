@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from tests.history.torture import Setup, torture
+from tests.support.brokers import DOORS
 
 SETUPS = {
-    "three brokers": Setup(),
-    "brokers that do not know each other": Setup(seconds=10, peers=False),
-    "one broker on SQLite": Setup(seconds=10, store="sqlite"),
+    # Where the native door is, two of three brokers have it.
+    "three brokers": Setup(doors=DOORS[::-1]),
+    "brokers that do not know each other": Setup(seconds=10, peers=False, doors=DOORS[:1]),
+    "one broker on SQLite": Setup(seconds=10, store="sqlite", doors=DOORS[-1:]),
 }
 
 

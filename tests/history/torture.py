@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Setup:
         replicas: how many brokers.
         rate: messages published a second, about.
         peers: whether the brokers know each other.
+        doors: of the brokers, in turn.
         calm: nothing breaks.
         keep: keep the histories in which nothing is wrong, too.
     """
@@ -37,6 +39,7 @@ class Setup:
     replicas: int = 3
     rate: float = 300.0
     peers: bool = True
+    doors: Sequence[str] = ("auto",)
     calm: bool = False
     keep: bool = False
 
@@ -47,7 +50,11 @@ async def torture(setup: Setup, directory: Path) -> Report:
     name, _, first = (setup.seed or secrets.token_hex(4)).partition(":")
     number, seconds = int(first or 0), setup.seconds
     async with Cluster(
-        setup.store, 1 if setup.store == "sqlite" else setup.replicas, directory, peers=setup.peers
+        setup.store,
+        1 if setup.store == "sqlite" else setup.replicas,
+        directory,
+        peers=setup.peers,
+        doors=setup.doors,
     ) as cluster:
         while seconds > 0 and not report.violations:
             task = Task(f"{name}:{number}", f"{name}-{number}", min(seconds, EACH), setup.rate, setup.calm)

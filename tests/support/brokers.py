@@ -98,8 +98,22 @@ async def metric(broker: BrokerProcess, series: str) -> float:
 
 def resident(broker: BrokerProcess) -> int:
     """Bytes of memory that the broker's process has."""
+    return _memory(broker, "VmRSS")
+
+
+def most_resident(broker: BrokerProcess) -> int:
+    """Bytes of memory that the broker's process had at most, since it was started or `forget_most_resident`."""
+    return _memory(broker, "VmHWM")
+
+
+def forget_most_resident(broker: BrokerProcess) -> None:
+    """Let `most_resident` begin anew."""
+    Path(f"/proc/{broker.pid}/clear_refs").write_text("5")
+
+
+def _memory(broker: BrokerProcess, name: str) -> int:
     for line in Path(f"/proc/{broker.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
     raise AssertionError("the process has no memory")
 

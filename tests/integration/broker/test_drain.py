@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,8 +10,10 @@ import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from tests.support import http2 as h
 from tests.support.broker import BrokerProcess
 from tests.support.brokers import Kind, eventually, http, metric
+from tests.support.http2 import http2
 from tests.support.wire import HOUR, SMALL_WINDOW, Failure, Wire, message, wire
 
 DRAINING = Failure(grpc.StatusCode.UNAVAILABLE, "DRAINING", "brokercluster.dev")
@@ -113,6 +115,33 @@ async def test_everything_accepted_under_load_is_answered_and_stored(kind: Kind,
                 assert seen[subject].items() <= stored.items()
                 # Everything was answered, so nothing but what was acknowledged is stored.
                 assert len(known) == last_id - 1
+
+
+async def test_hundreds_of_calls_in_flight_are_answered_or_refused(kind: Kind, tmp_path: Path, subject: str) -> None:
+    """What was answered is what is stored, to the last message."""
+    call = h.grpc_message(message(subject, b"in flight").SerializeToString())
+    with kind.process(tmp_path) as broker:
+        async with http2(broker.address) as client:
+            sent = 0
+            while not client.closed:
+                for _ in range(256 - (sent - client.ended)):
+                    client.send(h.request(2 * sent + 1, "/broker.Broker/Publish", call))
+                    sent += 1
+                if client.ended > 3000 and broker.running:
+                    broker.terminate()
+                before = client.ended
+                await client.until(lambda: client.ended > before or client.closed, "calls are answered")  # noqa: B023
+            statuses = Counter(client.replies[2 * number + 1].status for number in range(sent))
+        assert await asyncio.to_thread(broker.wait) == 0
+        assert "Traceback" not in broker.log
+        cancelled = {1} if kind.door == "grpcio" else set()
+        assert statuses.keys() <= {0, 14, None} | cancelled, statuses
+        assert statuses[0] > 3000
+        assert len(statuses) > 1, "the test had no effect: nothing was in flight"
+        if kind.durable:
+            broker.restart()
+            async with wire(broker.address) as other:
+                assert await other.publish(subject) == statuses[0] + 1
 
 
 async def test_frames_that_were_sent_ahead_are_answered_or_not_stored(kind: Kind, tmp_path: Path, subject: str) -> None:

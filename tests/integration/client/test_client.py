@@ -202,3 +202,10 @@ async def test_a_full_store_is_a_limit() -> None:
 
 async def alone(server: BrokerProcess) -> bool:
     return await metric(server, "broker_subscriptions") == 0
+
+
+@pytest.mark.parametrize("target", ["ipv4:{0},{0}", "ipv4:///{0},127.0.0.1:1"])
+async def test_several_addresses(server: BrokerProcess, subject: str, target: str) -> None:
+    async with connect(target.format(server.address)) as broker:
+        message_id = await broker.publish(subject, b"body", expires=HOUR)
+        assert (await broker.fetch(subject, message_id)).body == b"body"

@@ -62,7 +62,7 @@ class TestReconnect:
         # What the client asks of its connections, only fifty times as fast.
         faster = [
             (name, value // 50)
-            for name, value in channel_options(1 << 20)
+            for name, value in channel_options("", 1 << 20)
             if name in ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")
         ]
         causes: list[BrokerError] = []
