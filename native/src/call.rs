@@ -1,6 +1,5 @@
 //! From an HTTP/2 request to a call in the inbox.
 use std::future::poll_fn;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -48,20 +47,20 @@ pub fn start(request: Request<RecvStream>, mut respond: SendResponse<Chunk>, sha
     let mut single = Single::new(upload);
     match single.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(request) => received(route, head, request, respond, shared),
-        Poll::Pending if shared.counters.uploads.load(Ordering::Relaxed) >= shared.limits.max_calls => {
+        Poll::Pending if shared.counters.uploads.get() >= shared.limits.max_calls as u64 => {
             shared.refuse(respond, Refusal::TooManyCalls);
         }
         Poll::Pending => {
             let shared = shared.clone();
             tokio::spawn(async move {
-                shared.counters.uploads.fetch_add(1, Ordering::Relaxed);
+                shared.counters.uploads.add(1);
                 let patience = Instant::now() + UPLOAD;
                 let (at, late) = match head.deadline {
                     Some(deadline) if deadline < patience => (deadline, Refusal::Expired),
                     _ => (patience, Refusal::TooSlow),
                 };
                 let request = tokio::time::timeout_at(at.into(), poll_fn(|cx| single.poll(cx))).await;
-                shared.counters.uploads.fetch_sub(1, Ordering::Relaxed);
+                shared.counters.uploads.less();
                 received(route, head, request.unwrap_or(Err(late.into())), respond, &shared);
             });
         }

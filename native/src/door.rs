@@ -1,7 +1,6 @@
 //! What Python sees.
 use std::collections::HashMap;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::Ordering;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -10,24 +9,22 @@ use http::HeaderName;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
-use tokio::net::{TcpListener, TcpSocket};
 
 use crate::account::{Chunk, Hold};
 use crate::budget::{Budget, Charge};
+use crate::counters::Counters;
 use crate::frame;
 use crate::inbox::{Arrival, Inbox};
 use crate::limits::Limits;
 use crate::lock;
 use crate::outbox::{Command, Outbox};
 use crate::refusal::{Refusal, Refusals};
-use crate::server::serve;
-use crate::shared::{Counters, Kind, Shared};
+use crate::server::{listen_on, serve};
+use crate::shared::{Kind, Shared};
 use crate::status::Status;
 use crate::table::{Call, Table};
 use crate::tls::{Pem, Tls};
 
-/// Connections that wait to be accepted.
-const BACKLOG: u32 = 4096;
 /// An answer up to this size is not held against the budget: a publish that was stored shall hear so.
 const SMALL_ANSWER: usize = 1024;
 
@@ -197,7 +194,7 @@ impl Door {
             }
         }
         if !full.is_empty() {
-            self.shared.counters.streams_full.fetch_add(full.len() as u64, Ordering::Relaxed);
+            self.shared.counters.streams_full.add(full.len() as u64);
         }
         if !sinks.is_empty() {
             let mut buffer = BytesMut::with_capacity(size);
@@ -234,28 +231,14 @@ impl Door {
     /// Numbers by name, for metrics.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let shared = &self.shared;
-        let counters = &shared.counters;
         let found = PyDict::new(py);
-        found.set_item("connections", counters.connections.load(Ordering::Relaxed))?;
         found.set_item("calls", lock(&shared.table).len())?;
-        found.set_item("uploads", counters.uploads.load(Ordering::Relaxed))?;
         found.set_item("waiting", shared.inbox.waiting())?;
         found.set_item("waiting_bytes", shared.received.used())?;
         found.set_item("queued_bytes", shared.undelivered.used())?;
         found.set_item("batches", shared.inbox.batches())?;
-        for (name, counter) in [
-            ("connections_accepted", &counters.connections_accepted),
-            ("connections_refused", &counters.connections_refused),
-            ("connections_dead", &counters.connections_dead),
-            ("connections_abusive", &counters.connections_abusive),
-            ("connections_aged", &counters.connections_aged),
-            ("handshakes_failed", &counters.handshakes_failed),
-            ("calls_cancelled", &counters.calls_cancelled),
-            ("streams_full", &counters.streams_full),
-            ("received_bytes", &counters.received_bytes),
-            ("sent_bytes", &counters.sent_bytes),
-        ] {
-            found.set_item(name, counter.load(Ordering::Relaxed))?;
+        for (name, value) in shared.counters.values() {
+            found.set_item(name, value)?;
         }
         for (name, count) in shared.refusals.counts() {
             found.set_item(format!("refused_{name}"), count)?;
@@ -288,7 +271,7 @@ impl Door {
             });
         }
         drop(table);
-        self.shared.counters.calls_cancelled.fetch_add(dropped.len() as u64, Ordering::Relaxed);
+        self.shared.counters.calls_cancelled.add(dropped.len() as u64);
         drop(dropped);
         if !expired.is_empty() {
             self.shared.outbox.push(Command::Finish(expired));
@@ -305,15 +288,6 @@ impl Arrival {
         let request = self.request.map(|frame| PyBytes::new(py, &frame.message));
         (self.token, request, metadata).into_pyobject(py)
     }
-}
-
-fn listen_on(listen: &str) -> std::io::Result<TcpListener> {
-    let address = listen.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // so that a restart can listen while connections of before still time out
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 /// In the order of `Refusal::NAMES`.

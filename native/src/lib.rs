@@ -10,6 +10,7 @@ mod bell;
 mod budget;
 mod call;
 mod connection;
+mod counters;
 mod door;
 mod frame;
 mod head;

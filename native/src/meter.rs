@@ -54,7 +54,7 @@ impl<T> Meter<T> {
 
     fn sent(&mut self, bytes: usize) {
         self.judge.written += bytes as u64;
-        self.shared.counters.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.shared.counters.sent_bytes.add(bytes as u64);
     }
 }
 
@@ -64,7 +64,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Meter<T> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buffer))?;
         let read = &buffer.filled()[before..];
-        this.shared.counters.received_bytes.fetch_add(read.len() as u64, Ordering::Relaxed);
+        this.shared.counters.received_bytes.add(read.len() as u64);
         let judge = &mut this.judge;
         let mut bearable = true;
         this.frames.scan(read, |head| bearable &= judge.bears(head));

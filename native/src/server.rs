@@ -1,9 +1,9 @@
 //! The runtime's thread: listener, connections, and Python's commands.
-use std::sync::atomic::Ordering;
+use std::net::ToSocketAddrs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 use crate::account::Chunk;
@@ -15,12 +15,24 @@ use crate::shared::{refuse, Shared};
 use crate::status::{opening, Status};
 use crate::table::{Call, Lost};
 
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
 /// How late an expired or abandoned unary call may be noticed.
 const SWEEP: Duration = Duration::from_millis(20);
 /// Calls looked at in one sweep, which keeps the table from Python meanwhile.
 const SWEPT: usize = 4096;
 /// Between attempts to accept when that fails: out of file descriptors, mostly.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(20);
+
+/// HOST:PORT; the first address of a name.
+pub fn listen_on(listen: &str) -> std::io::Result<TcpListener> {
+    let address = listen.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // so that a restart can listen while connections of before still time out
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves until `Stop`.
 pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
@@ -42,17 +54,17 @@ async fn accept(listener: TcpListener, mut draining: watch::Receiver<bool>, shar
             tokio::time::sleep(ACCEPT_AGAIN).await;
             continue;
         };
-        if counters.connections.load(Ordering::Relaxed) >= shared.limits.max_connections {
-            counters.connections_refused.fetch_add(1, Ordering::Relaxed);
+        if counters.connections.get() >= shared.limits.max_connections as u64 {
+            counters.connections_refused.add(1);
             continue;
         }
         let _ = socket.set_nodelay(true);
-        let number = counters.connections_accepted.fetch_add(1, Ordering::Relaxed);
-        counters.connections.fetch_add(1, Ordering::Relaxed);
+        let number = counters.connections_accepted.add(1);
+        counters.connections.add(1);
         let (shared, draining) = (shared.clone(), draining.clone());
         tokio::spawn(async move {
             greet(socket, number, draining, &shared).await;
-            if shared.counters.connections.fetch_sub(1, Ordering::Relaxed) == 1 {
+            if shared.counters.connections.less() == 1 {
                 // who drains waits for this
                 shared.inbox.nudge();
             }
@@ -151,7 +163,7 @@ async fn sweep(shared: Arc<Shared>) {
                         shared.inbox.gone(token);
                     }
                     Lost::Reset(token) => {
-                        shared.counters.calls_cancelled.fetch_add(1, Ordering::Relaxed);
+                        shared.counters.calls_cancelled.add(1);
                         shared.inbox.gone(token);
                     }
                 }

@@ -1,6 +1,5 @@
 //! What the threads and tasks of a door share.
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex};
 
 use h2::server::SendResponse;
@@ -9,6 +8,7 @@ use tokio::sync::Notify;
 
 use crate::account::Chunk;
 use crate::budget::Budget;
+use crate::counters::Counters;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::lock;
@@ -25,27 +25,6 @@ pub enum Kind {
     Subscription,
     /// Streams both ways.
     Dialogue,
-}
-
-/// Numbers since the start, but `connections` and `uploads`.
-#[derive(Default)]
-pub struct Counters {
-    pub connections: AtomicUsize,
-    /// Calls whose requests are still arriving.
-    pub uploads: AtomicUsize,
-    pub connections_accepted: AtomicU64,
-    pub connections_refused: AtomicU64,
-    /// Ended before they spoke HTTP/2 (or TLS).
-    pub handshakes_failed: AtomicU64,
-    /// Ended because nobody answered our pings.
-    pub connections_dead: AtomicU64,
-    /// Ended because of what the client did with them.
-    pub connections_abusive: AtomicU64,
-    pub connections_aged: AtomicU64,
-    pub calls_cancelled: AtomicU64,
-    pub streams_full: AtomicU64,
-    pub received_bytes: AtomicU64,
-    pub sent_bytes: AtomicU64,
 }
 
 pub struct Shared {
