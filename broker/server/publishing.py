@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import perf_counter
 
 from broker.api.broker_pb2 import PublishBatchRequest, PublishBatchResponse, PublishError, PublishRequest
@@ -17,6 +17,9 @@ from broker.server.wire import decode, decode_all, publish_response, publish_res
 from broker.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+PORTION_CALLS, PORTION_BYTES = 1000, 1 << 20
+"""Calls that arrived together are accepted or refused together, up to so many."""
 
 
 class Publishing:
@@ -33,6 +36,10 @@ class Publishing:
 
     def publish(self, calls: list[Call]) -> None:
         """Publish the messages of calls that arrived together."""
+        for portion in portions(calls):
+            self._publish(portion)
+
+    def _publish(self, calls: list[Call]) -> None:
         began = perf_counter()
         tokens, requests, malformed = _decoded(calls)
         taken = take(requests, self._engine.rules, self._engine.clock())
@@ -188,6 +195,18 @@ class _PublishStream:
         while self.pending and self.pending[0]:
             responses += self.pending.popleft()
         return responses
+
+
+def portions(calls: list[Call]) -> Iterator[list[Call]]:
+    """Cut calls so that each part is small beside what may wait for the store: a queue that is nearly full takes some."""
+    start = size = 0
+    for index, (_, request, _) in enumerate(calls):
+        length = len(request or b"")
+        if index > start and (size + length > PORTION_BYTES or index - start >= PORTION_CALLS):
+            yield calls[start:index]
+            start, size = index, 0
+        size += length
+    yield calls[start:] if start else calls
 
 
 def _decoded(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
