@@ -198,7 +198,7 @@ class _PublishStream:
 
 
 def portions(calls: list[Call]) -> Iterator[list[Call]]:
-    """Cut calls so that each part is small beside what may wait for the store: a queue that is nearly full takes some."""
+    """Cut calls in parts that are small beside what may wait for the store: a queue that is nearly full takes some."""
     start = size = 0
     for index, (_, request, _) in enumerate(calls):
         length = len(request or b"")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +22,6 @@ def test_portions_are_small_and_leave_nothing_out(sizes: list[int], times: int) 
         size = sum(len(request) for _, request, _ in portion)
         assert len(portion) <= PORTION_CALLS
         assert size <= PORTION_BYTES or len(portion) == 1
-    for one, following in zip(cut, cut[1:], strict=False):
+    for one, following in pairwise(cut):
         size = sum(len(request) for _, request, _ in [*one, following[0]])
         assert len(one) == PORTION_CALLS or size > PORTION_BYTES, "no smaller than need be"
