@@ -100,6 +100,8 @@ class DoorLimits:
     max_queued_calls: int = 100_000
     """Calls that may wait to be handed over; more are refused: by the native door with RESOURCE_EXHAUSTED, by
     gRPC itself with CANCELLED."""
+    request_timeout: float = 30
+    """What a request message may take to arrive, whatever the deadline of its call (native door)."""
     keepalive_time: float = 30
     """Silence after which a client is pinged; 0: never."""
     keepalive_timeout: float = 10

@@ -192,6 +192,12 @@ OPTIONS = [
     Option("max-connections", _count, "10000", "connections at one time; more are closed at once"),
     Option("max-streams", _streams, "4096", "calls at one time on one connection; more wait in the client"),
     Option("max-queued-calls", _count, "100000", "calls that may wait to be looked at; more are refused"),
+    Option(
+        "request-timeout",
+        _interval,
+        "30",
+        "seconds that a request message may take to arrive, whatever its call's deadline (native door)",
+    ),
     Option("keepalive-time", _seconds(3600), "30", "seconds of silence after which a client is pinged; 0: never"),
     Option("keepalive-timeout", _interval, "10", "seconds a client has to answer a ping; then it is taken for dead"),
     Option(

@@ -41,7 +41,13 @@ def refusals(limits: DoorLimits) -> Mapping[str, tuple[int, str, bytes, list[tup
     endings: dict[str, Ending] = {name: ending(0, error) for name, error in errors.items()}
     endings["unknown_method"] = (0, UNIMPLEMENTED, "no such call here: server reflection lists what there is", b"", ())
     endings["unknown_encoding"] = (0, UNIMPLEMENTED, "grpc-encoding is neither identity nor gzip", b"", ENCODINGS)
-    endings["too_slow"] = (0, DEADLINE_EXCEEDED, "the request did not arrive within 30 s", b"", ())
+    endings["too_slow"] = (
+        0,
+        DEADLINE_EXCEEDED,
+        f"the request did not arrive within {limits.request_timeout:g} s",
+        b"",
+        (),
+    )
     endings["deadline_exceeded"] = (0, DEADLINE_EXCEEDED, "the call's own deadline has passed", b"", ())
     return {
         name: (code, message, details, list(trailers))

@@ -178,6 +178,7 @@ def _door_limits(values: _Values) -> DoorLimits:
         max_connections=values.number("max_connections"),
         max_streams=values.number("max_streams"),
         max_queued_calls=values.number("max_queued_calls"),
+        request_timeout=values.seconds("request_timeout"),
         keepalive_time=values.seconds("keepalive_time"),
         keepalive_timeout=values.seconds("keepalive_timeout"),
         keepalive_min_interval=values.seconds("keepalive_min_interval"),

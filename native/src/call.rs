@@ -11,15 +11,13 @@ use http::{Method, Request, Response, StatusCode};
 use crate::account::{Account, Chunk};
 use crate::head::Head;
 use crate::inbox::{Arrival, Frame};
+use crate::limits::seconds;
 use crate::lock;
 use crate::refusal::Refusal;
 use crate::shared::{Kind, Shared};
 use crate::sink::Sink;
 use crate::table::{Call, Unary};
 use crate::upload::{Inlet, Single, Trouble, Upload};
-
-/// What a request message may take to arrive, whatever the deadline of its call.
-const UPLOAD: Duration = Duration::from_secs(30);
 
 /// Returns at once: what cannot be done without waiting gets a task of its own.
 pub fn start(request: Request<RecvStream>, mut respond: SendResponse<Chunk>, shared: &Arc<Shared>) {
@@ -54,12 +52,12 @@ pub fn start(request: Request<RecvStream>, mut respond: SendResponse<Chunk>, sha
             let shared = shared.clone();
             tokio::spawn(async move {
                 shared.counters.uploads.add(1);
-                let patience = Instant::now() + UPLOAD;
-                let (at, late) = match head.deadline {
-                    Some(deadline) if deadline < patience => (deadline, Refusal::Expired),
+                let patience = seconds(shared.limits.request_timeout).unwrap_or(Duration::MAX);
+                let (patience, late) = match head.deadline.map(|at| at.saturating_duration_since(Instant::now())) {
+                    Some(left) if left < patience => (left, Refusal::Expired),
                     _ => (patience, Refusal::TooSlow),
                 };
-                let request = tokio::time::timeout_at(at.into(), poll_fn(|cx| single.poll(cx))).await;
+                let request = tokio::time::timeout(patience, poll_fn(|cx| single.poll(cx))).await;
                 shared.counters.uploads.less();
                 received(route, head, request.unwrap_or(Err(late.into())), respond, &shared);
             });

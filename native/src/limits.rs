@@ -16,6 +16,7 @@ pub struct Limits {
     pub max_queued: usize,
     pub max_connections: usize,
     pub max_streams: u32,
+    pub request_timeout: f64,
     pub keepalive_time: f64,
     pub keepalive_timeout: f64,
     pub keepalive_min_interval: f64,

@@ -3,13 +3,14 @@
 import gzip
 import zlib
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from broker.api import broker_pb2 as pb
 from tests.support import http2 as h
 from tests.support.broker import BrokerProcess
-from tests.support.brokers import DOORS, Kind
+from tests.support.brokers import DOORS, Kind, metric
 from tests.support.bystanders import MIB, bystanders
 from tests.support.http2 import http2
 from tests.support.wire import frame, message
@@ -157,3 +158,17 @@ async def test_a_call_that_expires_while_its_request_comes(broker: BrokerProcess
             assert reply.status == DEADLINE or reply.reset is not None
         client.send(h.request(7, HEALTH, h.grpc_message(b"")))
         assert (await client.reply(7)).status == OK
+
+
+async def test_a_request_that_does_not_come_to_its_end(kind: Kind, tmp_path: Path) -> None:
+    if kind.door != "native":
+        pytest.skip("the C core waits for ever")
+    with kind.process(tmp_path, "--request-timeout=0.2") as broker:
+        async with http2(broker.address) as client:
+            for stream, path in ((1, PUBLISH), (3, SUBSCRIBE)):
+                client.send(h.request(stream, path), h.data(stream, GOOD[:4]))
+                assert (await client.reply(stream)).status == DEADLINE
+            stream = 5
+            client.send(h.request(stream, STREAM), h.data(stream, h.grpc_message(frame([message("subject")]))))
+            await client.until(lambda: client.replies[stream].messages, "a stream may stay as long as it likes")
+        assert await metric(broker, "broker_door_refused_total{reason=too_slow}") == 2
