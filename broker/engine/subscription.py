@@ -20,7 +20,7 @@ LATEST = Start("latest")
 EARLIEST = Start("earliest")
 
 
-FIRST_PIECE, LARGEST_PIECE = 16 << 10, 256 << 10
+FIRST_PIECE, LARGEST_PIECE = 8 << 10, 256 << 10
 """Bytes: what a subscription is handed at once begins small and doubles while its queue takes it. So thousands that
 never read anything take little."""
 
