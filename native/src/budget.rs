@@ -5,6 +5,9 @@ use std::task::Waker;
 
 use crate::lock;
 
+/// Bytes that one may take of an exhausted budget.
+const LITTLE: usize = 16 << 10;
+
 pub struct Budget {
     used: AtomicUsize,
     limit: usize,
@@ -59,15 +62,25 @@ impl Charge {
         Charge { budget: budget.clone(), bytes: 0 }
     }
 
-    /// False: the budget is exhausted, and nothing was taken.
+    /// False: the budget is exhausted, and nothing was taken. Who asks for little gets it all the same, up to
+    /// twice the budget: those who take all they can do not keep out everybody else.
     #[must_use]
     pub fn add(&mut self, bytes: usize) -> bool {
-        if self.budget.exceeded(1) {
+        if !self.may_be(self.bytes + bytes) {
             return false;
         }
         self.budget.take(bytes);
         self.bytes += bytes;
         true
+    }
+
+    /// Whether `add` would take more now.
+    pub fn may_grow(&self) -> bool {
+        self.may_be(self.bytes + 1)
+    }
+
+    fn may_be(&self, bytes: usize) -> bool {
+        !self.budget.exceeded(if bytes <= LITTLE { 2 } else { 1 })
     }
 
     /// Takes them whether there is room or not.
@@ -104,13 +117,29 @@ mod tests {
         let mut charge = Charge::new(&budget);
         assert!(charge.add(8));
         assert!(charge.add(8), "the last one may go beyond the limit");
-        assert!(!charge.add(1), "then nothing more");
         charge.shrink(10);
         assert_eq!(budget.used(), 10);
         charge.shrink(20);
         let forced = Charge::force(&budget, 100);
         assert_eq!(budget.used(), 110);
         drop((charge, forced));
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn who_takes_all_leaves_a_little_to_others() {
+        let budget = Budget::new(10 * LITTLE);
+        let mut greedy = Charge::new(&budget);
+        while greedy.add(LITTLE) {}
+        assert_eq!(budget.used(), 10 * LITTLE);
+        let modest: Vec<Charge> = (0..100)
+            .map_while(|_| {
+                let mut charge = Charge::new(&budget);
+                charge.add(LITTLE).then_some(charge)
+            })
+            .collect();
+        assert_eq!(modest.len(), 10, "but not without end");
+        drop((greedy, modest));
         assert_eq!(budget.used(), 0);
     }
 }

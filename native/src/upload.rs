@@ -104,9 +104,9 @@ impl Inlet {
             return Poll::Pending;
         }
         loop {
-            if upload.received.exceeded(1) {
+            if !upload.charge.may_grow() {
                 upload.received.wait(cx.waker());
-                if upload.received.exceeded(1) {
+                if !upload.charge.may_grow() {
                     return Poll::Pending;
                 }
             }

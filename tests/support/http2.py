@@ -144,8 +144,9 @@ class Http2:
             await self._writer.drain()
         await asyncio.sleep(0)  # draining alone lets nothing be read
 
-    async def upload(self, stream: int, payload: bytes) -> None:
-        """Send the body of a request, no faster than the server gives window, until it ends the stream."""
+    async def upload(self, stream: int, payload: bytes, *, end: bool = True) -> None:
+        """Send the body of a request, or a part that is not the end, no faster than the server gives window, until it
+        ends the stream."""
         await self.until(lambda: self.greeted or self.closed, "the server says how much it takes")
         reply = self.replies[stream]
         for at in range(0, len(payload), MAX_FRAME):
@@ -158,7 +159,7 @@ class Http2:
                 return
             self.windows[0] -= len(part)
             self.windows[stream] -= len(part)
-            self.send(data(stream, part, end=at + MAX_FRAME >= len(payload)))
+            self.send(data(stream, part, end=end and at + MAX_FRAME >= len(payload)))
 
     async def flood(self, frames: Iterable[bytes]) -> int:
         """Send for as long as the connection stands; returns how many frames were sent."""

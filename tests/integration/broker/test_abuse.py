@@ -6,6 +6,7 @@ import socket
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,25 @@ async def test_thousands_of_requests_that_never_end(broker: BrokerProcess, path:
         above = 2 * MAX_STREAMS + 1
         clients[0].send(h.request(above, path))
         assert (await clients[0].reply(above)).reset == h.REFUSED_STREAM
+
+
+async def test_large_requests_that_never_end(broker: BrokerProcess, subject: str) -> None:
+    """They get all the memory that waiting requests may take together, and others are served all the same."""
+    almost = body(subject, 4_000_000)[:-1]
+    limit = 128 * MIB
+    async with bystanders(broker, 256 * MIB), http2(broker.address) as client, http2(broker.address) as other:
+        left = limit
+        for stream in count(1, 2):
+            client.send(h.request(stream, PUBLISH))
+            await client.upload(stream, almost[:left], end=False)
+            left -= len(almost)
+            if left <= 0:
+                break
+        await client.pong()
+        assert await metric(broker, "broker_door_waiting_bytes") >= limit
+        other.send(h.request(1, STREAM), h.data(1, in_a_stream(subject)))
+        await other.until(lambda: other.replies[1].messages, "a stream is served too")
+        assert not client.ended
 
 
 async def test_bodies_that_come_byte_by_byte(broker: BrokerProcess, subject: str) -> None:
