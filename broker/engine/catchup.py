@@ -16,7 +16,7 @@ from broker.engine.hub import Hub, slices
 from broker.engine.outlet import Encoder, Outlet
 from broker.engine.peers import Peers
 from broker.engine.rules import start_beyond_end
-from broker.engine.subscription import FIRST_PIECE, LARGEST_PIECE, State, Subscription
+from broker.engine.subscription import FIRST_PIECE, State, Subscription, larger
 from broker.errors import Refused, Unavailable
 from broker.store.clock import Clock
 from broker.store.columns import runs_of
@@ -177,7 +177,7 @@ class CatchUp:
         """Hand over messages that stand for everything up to `covered`; False when the subscriber's queue is full."""
         for start, part in slices(messages, subscription.piece):
             if self._hub.hand_over(part, subscription):
-                subscription.piece = min(2 * subscription.piece, LARGEST_PIECE)
+                subscription.piece = larger(subscription.piece)
             else:
                 subscription.piece = FIRST_PIECE
                 self._move(subscription, ids[start] - 1, ids[:start])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from broker.engine.commits import Commit, RecentCommits
 from broker.engine.flow import Flow
 from broker.engine.outlet import Encoder, Framing, Outlet
-from broker.engine.subscription import LARGEST_PIECE, State, Subscription
+from broker.engine.subscription import LARGEST_PIECE, State, Subscription, larger
 from broker.store.clock import Clock
 from broker.store.columns import runs_of
 from broker.store.contract import StoredMessage
@@ -238,6 +238,6 @@ def slices(encoded: list[bytes], piece: int = LARGEST_PIECE) -> Iterator[tuple[i
     for index, message in enumerate(encoded):
         if index > start and (size + len(message) > piece or index - start >= SLICE_MESSAGES):
             yield start, encoded[start:index]
-            start, size, piece = index, 0, min(2 * piece, LARGEST_PIECE)
+            start, size, piece = index, 0, larger(piece)
         size += len(message)
     yield start, encoded[start:]

@@ -25,6 +25,11 @@ FIRST_PIECE, LARGEST_PIECE = 8 << 10, 256 << 10
 never read anything take little."""
 
 
+def larger(piece: int) -> int:
+    """Return how much may follow a piece that was taken."""
+    return min(2 * piece, LARGEST_PIECE)
+
+
 class State(enum.Enum):
     """How a subscription gets its messages."""
 

@@ -1,11 +1,12 @@
-"""Asking the system about an address before gRPC does: gRPC says only that it failed, and prints lines of its own."""
+"""Addresses to listen on: HOST:PORT."""
 
 import errno
 import socket
 
 
 def check_free(address: str, purpose: str = "gRPC") -> None:
-    """Find out whether HOST:PORT can be listened on.
+    """Find out whether HOST:PORT can be listened on, before gRPC does: gRPC says only that it failed, and prints lines
+    of its own.
 
     Raises:
         OSError: it cannot; the message says why.
@@ -20,6 +21,11 @@ def check_free(address: str, purpose: str = "gRPC") -> None:
             raise (taken or errors)[0]
     except OSError as error:
         raise OSError(f"cannot listen on {address} for {purpose}: {error.strerror or error}") from None
+
+
+def with_port(address: str, port: int) -> str:
+    """Return the address with the port that the system has given for it."""
+    return f"{address.rpartition(':')[0]}:{port}"
 
 
 def _try(family: int, where: tuple[object, ...]) -> OSError | None:

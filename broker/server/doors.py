@@ -2,10 +2,15 @@
 
 import logging
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from broker.server.door import Credentials, DoorServer
 from broker.server.service import HEADERS, ROUTES
 from broker.server.settings import Settings
+
+if TYPE_CHECKING:
+    from broker.server.grpcio_door import GrpcioDoor
+    from broker.server.native_door import NativeDoor
 
 log = logging.getLogger(__name__)
 
@@ -20,22 +25,26 @@ def make_door(settings: Settings, credentials: Credentials | None) -> DoorServer
     Raises:
         OSError: the native door is asked for by name, and its extension cannot be used.
     """
-    if settings.door != "grpcio":
+    return _kind(settings.door)(settings.listen, ROUTES, HEADERS, settings.door_limits, credentials)
+
+
+def _kind(wanted: str) -> "type[NativeDoor | GrpcioDoor]":
+    # Imported here: a broker needs the code of one door only.
+    if wanted != "grpcio":
         trouble = f"the extension {EXTENSION} is not installed"
         if _installed():
             try:
-                # Imported here: a broker needs the code of one door only.
                 from broker.server.native_door import NativeDoor
 
-                return NativeDoor(settings.listen, ROUTES, HEADERS, settings.door_limits, credentials)
+                return NativeDoor
             except ImportError as error:
                 trouble = str(error)
                 log.warning("without the native door: %s", trouble)
-        if settings.door == "native":
+        if wanted == "native":
             raise OSError(f"--door=native: {trouble}; {HOW_TO_GET_IT}")
     from broker.server.grpcio_door import GrpcioDoor
 
-    return GrpcioDoor(settings.listen, ROUTES, HEADERS, settings.door_limits, credentials)
+    return GrpcioDoor
 
 
 def other_door(door: DoorServer) -> str:

@@ -2,25 +2,18 @@
 
 import asyncio
 import itertools
-import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeAlias
 
 import grpc
 
-from broker.server.addresses import check_free
+from broker.server.addresses import check_free, with_port
 from broker.server.door import Answer, Arrivals, Call, Credentials, DoorLimits, Ending, Handler, Metadata, Route
+from broker.server.grpcio_endings import Context, abort, client_may_leave
 from broker.server.grpcio_options import ServerTls, server_options
 from broker.server.grpcio_stream import Stream
 
-log = logging.getLogger(__name__)
-
-# Generic only in the type stubs.
-Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
-
-_STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class GrpcioDoor:
@@ -64,7 +57,7 @@ class GrpcioDoor:
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._listen}: {error}") from None
         await self._server.start()
-        return f"{self._listen.rpartition(':')[0]}:{port}"
+        return with_port(self._listen, port)
 
     def set_tls(self, credentials: Credentials) -> None:
         """Let new connections use these from now on."""
@@ -201,7 +194,7 @@ class GrpcioDoor:
             del self._unary[token]
         if isinstance(result, bytes):
             return result
-        await _abort(context, result)
+        await abort(context, result)
         return b""
 
     async def _serve_subscription(self, route: int, joinable: bool, request: bytes, context: Context) -> None:
@@ -209,14 +202,14 @@ class GrpcioDoor:
         stream = self._subscriptions[token] = Stream(joinable)
         self._arrive(route, (token, request, self._metadata(context)))
         try:
-            with _client_may_leave():
+            with client_may_leave():
                 await self._write(token, stream, context)
         finally:
             del self._subscriptions[token]
             self._queued -= stream.bytes
             if stream.ending is None:
                 self._lost(token)
-        await _abort(context, stream.ending)
+        await abort(context, stream.ending)
 
     async def _serve_dialogue(self, route: int, requests: AsyncIterator[bytes], context: Context) -> None:
         token = next(self._tokens)
@@ -224,7 +217,7 @@ class GrpcioDoor:
         self._arrive(route, (token, None, self._metadata(context)))
         reader = asyncio.create_task(self._read(token, stream, requests))
         try:
-            with _client_may_leave():
+            with client_may_leave():
                 await self._write(token, stream, context)
         finally:
             reader.cancel()
@@ -232,7 +225,7 @@ class GrpcioDoor:
             self._queued -= stream.bytes
             if stream.ending is None:
                 self._lost(token)
-        await _abort(context, stream.ending)
+        await abort(context, stream.ending)
 
     async def _read(self, token: int, stream: Stream, requests: AsyncIterator[bytes]) -> None:
         async for frame in requests:
@@ -280,25 +273,3 @@ class _Routes(grpc.GenericRpcHandler):
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Method | None":
         return self._methods.get(handler_call_details.method)
-
-
-async def _abort(context: Context, ending: Ending | None) -> None:
-    if ending is None or ending[1] == 0:
-        return
-    _, code, message, details, trailers = ending
-    metadata: list[tuple[str, str | bytes]] = [*trailers]
-    if details:
-        metadata.append(("grpc-status-details-bin", details))
-    if metadata:
-        context.set_trailing_metadata(tuple(metadata))
-    with _client_may_leave():
-        await context.abort(_STATUS[code], message)
-
-
-@contextmanager
-def _client_may_leave() -> Iterator[None]:
-    """Take a failed write for what it is: the client is gone. Otherwise each would be logged with its traceback."""
-    try:
-        yield
-    except grpc.aio.InternalError:
-        raise asyncio.CancelledError from None

@@ -11,6 +11,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
+from broker.server.addresses import with_port
+
 BEAT = 1.0
 """Seconds between two signs of life of the event loop."""
 DEAD_AFTER = 15.0
@@ -49,7 +51,7 @@ class HttpServer:
             self._server = make_server(host, int(port), self._app, server_class=kind, handler_class=_QuietHandler)
         except OSError as error:
             raise OSError(f"cannot listen on {address} for HTTP: {error.strerror or error}") from None
-        self.address = f"{address.rpartition(':')[0]}:{self._server.server_port}"
+        self.address = with_port(address, self._server.server_port)
         self._thread = threading.Thread(target=self._server.serve_forever, name="http", daemon=True)
 
     def start(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import brokercluster_native as native
 
+from broker.server.addresses import with_port
 from broker.server.door import Answer, Arrivals, Credentials, DoorLimits, Ending, Handler, Route
 from broker.server.refusals import refusals
 
@@ -42,16 +43,14 @@ class NativeDoor:
         """Listen, and hand arrivals to `handle`."""
         self._handle = handle
         try:
-            self._door = door = native.Door(
+            self._door = native.Door(
                 self._listen, self._routes, self._headers, refusals(self._limits), self._limits, tls=self._credentials
             )
         except ValueError as error:
             # The certificate, mostly: OpenSSL can use kinds of keys that the extension cannot.
             raise OSError(f"the native door cannot be opened: {error}") from None
-        # Straight to the extension: these are called for every batch.
-        self.answer, self.open, self.send, self.finish = door.answer, door.open, door.send, door.finish  # type: ignore[method-assign]
-        asyncio.get_running_loop().add_reader(door.fileno(), self._take)
-        return f"{self._listen.rpartition(':')[0]}:{door.port}"
+        asyncio.get_running_loop().add_reader(self._door.fileno(), self._take)
+        return with_port(self._listen, self._door.port)
 
     def set_tls(self, credentials: Credentials) -> None:
         """Let new connections use these from now on."""

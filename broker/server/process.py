@@ -14,7 +14,7 @@ from pathlib import Path
 from broker.engine.engine import Engine
 from broker.errors import StoreInUse, StoreUnavailable
 from broker.peers import Mesh, parse_peers
-from broker.server.addresses import check_free
+from broker.server.addresses import check_free, with_port
 from broker.server.doors import make_door, other_door
 from broker.server.giving_back import give_back
 from broker.server.http import HttpServer
@@ -203,7 +203,7 @@ def _mesh(settings: Settings, store: Store, metrics: Metrics) -> Mesh | None:
 async def _join(mesh: Mesh, service: Service, listen: str) -> str:
     """Begin to follow the other brokers; returns the address they follow us at."""
     port = await mesh.start(service.engine.receive, service.engine.resynchronise)
-    return f"{listen.rpartition(':')[0]}:{port}"
+    return with_port(listen, port)
 
 
 async def _stopped_or_failed(stop: asyncio.Event, engine: Engine) -> None:

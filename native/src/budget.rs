@@ -46,7 +46,10 @@ impl Budget {
     /// Wakes this task once there is room. The caller looks again after this: room may have come meanwhile.
     pub fn wait(&self, waker: &Waker) {
         let mut waiting = lock(&self.waiting);
-        waiting.push(waker.clone());
+        // a task may be polled often while it waits
+        if !waiting.iter().any(|other| other.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
         self.waiters.store(waiting.len(), Ordering::Release);
     }
 }
