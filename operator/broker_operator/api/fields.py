@@ -39,8 +39,9 @@ NONE = Bounds()
 
 
 def bounded(default: Any = dataclasses.MISSING, **bounds: Any) -> Any:
-    """A dataclass field with bounds. Without a default the field is required."""
-    return _field(default, Bounds(**bounds))
+    """A dataclass field with bounds. Without a default the field is required. `item_…` bounds the items of a list."""
+    item = {name.removeprefix("item_"): bounds.pop(name) for name in list(bounds) if name.startswith("item_")}
+    return _field(default, Bounds(**bounds, item=Bounds(**item) if item else None))
 
 
 def size(default: str | None, *, smallest: str, largest: str) -> Any:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from broker_operator.api.errors import Problem
 from broker_operator.api.pods import PodSettings
-from broker_operator.api.spec import Limit, RateLimit, Spec, Storage, StorageType, Subject, SubjectType
+from broker_operator.api.rate_limit import Client, ClientSource, Limit, RateLimit, Selection, Subject
+from broker_operator.api.spec import Spec, Storage, StorageType
 
 RESERVED_LABELS = (
     "app.kubernetes.io/name",
@@ -51,22 +52,15 @@ def _reserved(labels: Mapping[str, str], path: str) -> Iterator[Problem]:
 
 
 def _rate_limit(rate_limit: RateLimit, path: str) -> Iterator[Problem]:
-    seen: set[tuple[SubjectType | None, str | None]] = set()
     for index, rule in enumerate(rate_limit.rules):
         at = f"{path}[{index}]"
         yield from _limit(rule.limit, f"{at}.limit")
         if rule.subject is not None:
-            yield from _subject(rule.subject, f"{at}.subject")
-        key = (None, None) if rule.subject is None else (rule.subject.type, rule.subject.value)
-        if key in seen:
-            yield Problem(at, f"another rule limits {_named(rule.subject)} already")
-        seen.add(key)
-
-
-def _named(subject: Subject | None) -> str:
-    if subject is None:
-        return "all requests together"
-    return "each subject" if subject.type is SubjectType.DISTINCT else f"the subject {subject.value!r}"
+            yield from _selection(rule.subject, f"{at}.subject")
+            yield from _subject(rule.subject.value, f"{at}.subject.value")
+        if rule.client is not None:
+            yield from _selection(rule.client, f"{at}.client")
+            yield from _client(rule.client, f"{at}.client")
 
 
 def _limit(limit: Limit, path: str) -> Iterator[Problem]:
@@ -74,11 +68,21 @@ def _limit(limit: Limit, path: str) -> Iterator[Problem]:
         yield Problem(f"{path}.burst", f"must be at least requests ({limit.requests}), is {limit.burst}")
 
 
-def _subject(subject: Subject, path: str) -> Iterator[Problem]:
-    if subject.type is SubjectType.DISTINCT:
-        if subject.value is not None:
+def _selection(selected: Subject | Client, path: str) -> Iterator[Problem]:
+    if selected.type is Selection.DISTINCT:
+        if selected.value is not None:
             yield Problem(f"{path}.value", "must not be set for type Distinct")
-    elif subject.value is None:
+    elif selected.value is None:
         yield Problem(f"{path}.value", "is required for type Exact")
-    elif len(subject.value.encode(errors="surrogatepass")) > MAX_SUBJECT_BYTES:
-        yield Problem(f"{path}.value", f"must have at most {MAX_SUBJECT_BYTES} bytes in UTF-8")
+
+
+def _subject(value: str | None, path: str) -> Iterator[Problem]:
+    if value is not None and len(value.encode(errors="surrogatepass")) > MAX_SUBJECT_BYTES:
+        yield Problem(path, f"must have at most {MAX_SUBJECT_BYTES} bytes in UTF-8")
+
+
+def _client(client: Client, path: str) -> Iterator[Problem]:
+    if client.from_ is ClientSource.HEADER and client.header is None:
+        yield Problem(f"{path}.header", "is required with from: Header")
+    if client.from_ is not ClientSource.HEADER and client.header is not None:
+        yield Problem(f"{path}.header", "is only for from: Header")

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from broker_operator.api.fields import bounded, size
 from broker_operator.api.pods import DNS_NAME, PodSettings, annotation_map, label_map
+from broker_operator.api.proxy import Proxy
 from broker_operator.api.quantity import Quantity
 
 INT32_MAX = 2**31 - 1
@@ -82,95 +83,9 @@ class Limits:
     cache_bytes: Quantity = size("32Mi", smallest="1Ki", largest="64Gi")
 
 
-class SubjectType(StrEnum):
-    """Which subjects a rule is for."""
-
-    EXACT = "Exact"
-    DISTINCT = "Distinct"
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Exact: the one subject `value`. Distinct: every subject, each with a limit of its own."""
-
-    type: SubjectType
-    value: str | None = bounded(None, min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
-
-
-class Unit(StrEnum):
-    """The time in which `requests` are allowed."""
-
-    SECOND = "Second"
-    MINUTE = "Minute"
-    HOUR = "Hour"
-
-    @property
-    def seconds(self) -> int:
-        """The unit in seconds."""
-        return {Unit.SECOND: 1, Unit.MINUTE: 60, Unit.HOUR: 3600}[self]
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """So many requests in a unit of time; after a pause up to `burst` at once (by default `requests`)."""
-
-    requests: int = bounded(minimum=1, maximum=10_000_000)
-    unit: Unit = Unit.SECOND
-    burst: int | None = bounded(None, minimum=1, maximum=100_000_000)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """A limit for one subject, for each subject, or, without `subject`, for all requests together."""
-
-    name: str = bounded(min_length=1, max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    limit: Limit
-    subject: Subject | None = None
-
-
-class RateLimitScope(StrEnum):
-    """What a limit is counted over."""
-
-    CLUSTER = "Cluster"
-    PROXY = "Proxy"
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """The rules that the proxies enforce."""
-
-    scope: RateLimitScope = RateLimitScope.CLUSTER
-    rules: tuple[Rule, ...] = bounded((), max_items=64, key="name")
-
-
-class ServiceType(StrEnum):
-    """How the Service that clients use is reachable."""
-
-    CLUSTER_IP = "ClusterIP"
-    NODE_PORT = "NodePort"
-    LOAD_BALANCER = "LoadBalancer"
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyService:
-    """The Service that clients use."""
-
-    type: ServiceType = ServiceType.CLUSTER_IP
-    annotations: Mapping[str, str] = annotation_map()
-
-
 @dataclass(frozen=True, slots=True)
 class Broker(PodSettings):
     """The broker pods."""
-
-
-@dataclass(frozen=True, slots=True)
-class Proxy(PodSettings):
-    """The proxy pods in front of the brokers."""
-
-    replicas: int = bounded(1, minimum=0, maximum=100)
-    service: ProxyService = ProxyService()
-    rate_limit: RateLimit = RateLimit()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,8 @@ GRPC_PORT = 50051
 HTTP_PORT = 8080
 PEER_PORT = 50052
 """Where brokers on one store follow each other: for nobody else."""
+QUOTA_PORT = 50053
+"""Where brokers ask a proxy whether a limit has room: for nobody else."""
 
 
 def broker(cluster: BrokerCluster) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render import config_map, names, pods
+from broker_operator.render import config_map, envoy, names, pods
 from broker_operator.render.envoy.names import SERVICE
 from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
 from broker_operator.render.settings import RenderSettings
@@ -36,7 +36,7 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
         command=["envoy"],
         args=[
             # Envoy does not take --option=value.
-            *("--config-path", f"{config_map.DIRECTORY}/{config_map.BOOTSTRAP}"),
+            *("--config-path", f"{config_map.DIRECTORY}/{envoy.BOOTSTRAP}"),
             *("--concurrency", str(_workers(proxy.resources.limits))),
             *("--log-level", "warning"),
             "--disable-hot-restart",

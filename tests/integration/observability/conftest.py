@@ -60,16 +60,16 @@ async def scraped() -> AsyncIterator[Scraped]:
         pytest.skip("there is no prometheus on this machine (Debian: apt-get install prometheus)")
     async with BrokerProcess("--store=memory") as broker:
         backend = int(broker.address.rpartition(":")[2])
-        async with running_envoy(SPEC, [backend], split=True, change=flush_often) as proxy:
+        async with running_envoy(SPEC, [backend], change=flush_often) as proxy:
             await proxy.until_healthy(1)
             scrapes = [scrape("broker", broker.http), scrape("proxy", proxy.stats_address)]
             async with running_prometheus(scrapes) as prometheus, grpc.aio.insecure_channel(proxy.address) as channel:
                 yield Scraped(prometheus, await load_until_scraped(prometheus, channel))
 
 
-def flush_often(config: dict[str, Any]) -> None:
+def flush_often(files: dict[str, Any]) -> None:
     """Envoy shows its histograms only from one flush to the next, by default five seconds."""
-    config["stats_flush_interval"] = "0.5s"
+    files["envoy.json"]["stats_flush_interval"] = "0.5s"
 
 
 def scrape(component: str, address: str) -> Scrape:

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from tests.support.backend import backend_process, running_backend
 from tests.support.clusters import each, limited, total
-from tests.support.envoy import Caller, batch, caller, running_envoy
+from tests.support.envoy import Caller, batch, caller, manager, running_envoy
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -55,7 +55,7 @@ async def publish_for_ever(client: Caller, subject: str) -> None:
 async def test_limits_change_while_a_stream_lives() -> None:
     async with running_backend() as backend:
         async with (
-            running_envoy(limited(each(1)), [backend.port], split=True) as proxy,
+            running_envoy(limited(each(1)), [backend.port]) as proxy,
             caller(proxy.address) as client,
         ):
             stream = client.subscribe("news")
@@ -63,7 +63,7 @@ async def test_limits_change_while_a_stream_lives() -> None:
             await client.publish("busy")
             with pytest.raises(grpc.aio.AioRpcError, match="RESOURCE_EXHAUSTED"):
                 await client.publish("busy")
-            proxy.write_routes(limited(each(50)))
+            proxy.change(limited(each(50)))
             await until_passed(client, "busy")
             for _ in range(49):
                 await client.publish("busy")
@@ -75,13 +75,13 @@ async def test_limits_change_while_a_stream_lives() -> None:
 
 async def test_limits_can_be_added_and_removed_while_a_stream_lives() -> None:
     async with running_backend() as backend:
-        async with running_envoy({}, [backend.port], split=True) as proxy, caller(proxy.address) as client:
+        async with running_envoy({}, [backend.port]) as proxy, caller(proxy.address) as client:
             stream = client.publish_stream()
             await stream.write(batch("a"))
             assert len((await stream.read()).ids) == 1
-            proxy.write_routes(limited(total(2)))
+            proxy.change(limited(total(2)))
             await until_refused(client, "a")
-            proxy.write_routes({})
+            proxy.change({})
             await until_passed(client, "a")
             for _ in range(5):
                 await client.publish("a")
@@ -90,10 +90,9 @@ async def test_limits_can_be_added_and_removed_while_a_stream_lives() -> None:
 
 
 async def test_old_connections_are_replaced_without_cutting_their_subscriptions() -> None:
-    def short(config: dict[str, Any]) -> None:
-        manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-        manager["common_http_protocol_options"]["max_connection_duration"] = "0.2s"
-        manager["drain_timeout"] = "0.1s"
+    def short(files: dict[str, Any]) -> None:
+        manager(files)["common_http_protocol_options"]["max_connection_duration"] = "0.2s"
+        manager(files)["drain_timeout"] = "0.1s"
 
     async with running_backend() as backend:
         async with running_envoy({}, [backend.port], change=short) as proxy, caller(proxy.address) as client:
@@ -107,8 +106,8 @@ async def test_old_connections_are_replaced_without_cutting_their_subscriptions(
 
 
 async def test_subscriptions_do_not_take_the_place_of_calls() -> None:
-    def few(config: dict[str, Any]) -> None:
-        for cluster in config["static_resources"]["clusters"]:
+    def few(files: dict[str, Any]) -> None:
+        for cluster in files["cds.json"]["resources"]:
             if "circuit_breakers" in cluster:
                 cluster["circuit_breakers"]["thresholds"][0]["max_requests"] = 3
 

@@ -31,17 +31,18 @@ SPECS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", SPECS)
 def test_envoy_takes_it(name: str, tmp_path: Path) -> None:
-    config = envoy.bootstrap(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2))
+    config = envoy.whole(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2))
     assert validate(config, tmp_path) == ""
 
 
 def test_envoy_takes_the_bootstrap_of_the_pods(tmp_path: Path) -> None:
-    (tmp_path / "rds.yaml").touch()
-    config = envoy.bootstrap(parse(manifest()), places(tmp_path), routes_path=str(tmp_path / "rds.yaml"))
-    assert validate(config, tmp_path) == ""
+    files = envoy.files(parse(manifest()), places(tmp_path), str(tmp_path))
+    for name in files:
+        (tmp_path / name).touch()
+    assert validate(files[envoy.BOOTSTRAP], tmp_path) == ""
 
 
 def test_the_check_notices_what_envoy_does_not_take(tmp_path: Path) -> None:
-    config = envoy.bootstrap(parse(manifest()), places(tmp_path))
+    config = envoy.whole(parse(manifest()), places(tmp_path))
     config["static_resources"]["listeners"][0]["nonsense"] = True
     assert "nonsense" in validate(config, tmp_path)

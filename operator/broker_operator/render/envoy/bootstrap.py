@@ -1,54 +1,53 @@
-"""The configuration that Envoy starts with."""
+"""The configuration that Envoy starts with, and the files that it follows from then on."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy.clusters import clusters
+from broker_operator.render.envoy import clusters, connections
 from broker_operator.render.envoy.listeners import listeners
-from broker_operator.render.envoy.names import METHODS, PROXY_CLUSTER, ROUTE_CONFIG, Config, typed
+from broker_operator.render.envoy.names import METHODS, PROXY_CLUSTER, Config
 from broker_operator.render.envoy.places import Places
 from broker_operator.render.envoy.routes import routes
+from broker_operator.render.envoy.sources import CLUSTERS, LISTENERS, Sources
 
-MAX_CONNECTIONS = 50_000
+BOOTSTRAP = "envoy.json"
 _OWNER_ONLY = 0o600
 
 
-def bootstrap(cluster: BrokerCluster, places: Places, *, routes_path: str | None = None) -> Config:
-    """The bootstrap of one proxy.
+def whole(cluster: BrokerCluster, places: Places) -> Config:
+    """Everything in one configuration, for `envoy --mode validate`, which does not look into other files."""
+    sources, routing = Sources(None), routes(cluster)
+    resources = {
+        "listeners": listeners(cluster, places, sources, routing),
+        "clusters": [*clusters.fixed(places), *clusters.followed(cluster, places, sources)],
+        "secrets": sources.secrets,
+    }
+    return {**_process(cluster, places), "static_resources": resources}
 
-    With `routes_path`, Envoy reads its routes and limits from that file (the content: `routes_file`), again each time
-    the file's directory changes; nothing else in the result then depends on the spec. Without, they are part of it.
+
+def files(cluster: BrokerCluster, places: Places, directory: str) -> dict[str, Config]:
+    """The files of a directory that a running Envoy follows, by name. It starts with `BOOTSTRAP`.
+
+    The bootstrap alone is read once: of the spec it has nothing but the bound of the connections.
     """
+    sources, routing = Sources(directory), routes(cluster)
+    listening = listeners(cluster, places, sources, routing)
+    brokers = clusters.followed(cluster, places, sources)
+    start = {
+        **_process(cluster, places),
+        "static_resources": {"clusters": clusters.fixed(places)},
+        "dynamic_resources": {"lds_config": sources.watched(LISTENERS), "cds_config": sources.watched(CLUSTERS)},
+    }
+    return {BOOTSTRAP: start, **sources.files(listening, brokers, routing)}
+
+
+def _process(cluster: BrokerCluster, places: Places) -> Config:
     return {
         "node": {"id": "proxy", "cluster": cluster.name},
         "cluster_manager": {"local_cluster_name": PROXY_CLUSTER},
         "admin": {"address": {"pipe": {"path": places.admin_socket, "mode": _OWNER_ONLY}}},
         "stats_config": _stats_config(),
-        "overload_manager": _overload_manager(),
-        "static_resources": {
-            "listeners": listeners(places, _route_source(cluster, routes_path)),
-            "clusters": clusters(places),
-        },
-    }
-
-
-def _route_source(cluster: BrokerCluster, path: str | None) -> Config:
-    if path is None:
-        return {"route_config": routes(cluster)}
-    return {
-        "rds": {
-            "route_config_name": ROUTE_CONFIG,
-            "config_source": {
-                "resource_api_version": "V3",
-                # A ConfigMap changes by swapping a symlink, which is seen only by watching the directory.
-                "path_config_source": {
-                    "path": path,
-                    "watched_directory": {"path": str(PurePosixPath(path).parent)},
-                },
-            },
-        }
+        "overload_manager": connections.overload_manager(cluster.spec.proxy.connections),
     }
 
 
@@ -69,19 +68,4 @@ def _stats_config() -> Config:
                 "regex": rf"^cluster\.[\w-]+\.grpc\.(?:broker\.Broker\.)(({'|'.join(METHODS)})\.)",
             },
         ],
-    }
-
-
-def _overload_manager() -> Config:
-    name = "envoy.resource_monitors.global_downstream_max_connections"
-    return {
-        "resource_monitors": [
-            {
-                "name": name,
-                "typed_config": typed(
-                    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                    max_active_downstream_connections=MAX_CONNECTIONS,
-                ),
-            }
-        ]
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from broker_operator.api import BrokerCluster
+from broker_operator.render.envoy import balancing, tls
 from broker_operator.render.envoy.names import (
     ADMIN_CLUSTER,
     BROKER_CLUSTER,
@@ -13,16 +15,14 @@ from broker_operator.render.envoy.names import (
     typed,
 )
 from broker_operator.render.envoy.places import Address, Places
+from broker_operator.render.envoy.sources import Sources
 
 DNS_REFRESH = "2s"
 
 
-def clusters(places: Places) -> list[Config]:
-    """All clusters of the bootstrap."""
+def fixed(places: Places) -> list[Config]:
+    """The other proxies, among whom limits are divided and whom Envoy must know from its start, and the admin door."""
     return [
-        # A call is refused, not queued without end, when this many are under way.
-        _brokers(BROKER_CLUSTER, places.brokers, max_requests=100_000),
-        _brokers(STREAM_CLUSTER, places.brokers, max_requests=1_000_000),
         {
             "name": PROXY_CLUSTER,
             **_found_by_dns(),
@@ -39,12 +39,22 @@ def clusters(places: Places) -> list[Config]:
     ]
 
 
-def _brokers(name: str, brokers: tuple[Address, ...], max_requests: int) -> Config:
+def followed(cluster: BrokerCluster, places: Places, sources: Sources) -> list[Config]:
+    """What the spec may change."""
+    return [
+        # A call is refused, not queued without end, when this many are under way.
+        _brokers(BROKER_CLUSTER, cluster, places, sources, max_requests=100_000),
+        _brokers(STREAM_CLUSTER, cluster, places, sources, max_requests=1_000_000),
+    ]
+
+
+def _brokers(name: str, cluster: BrokerCluster, places: Places, sources: Sources, max_requests: int) -> Config:
     return {
         "name": name,
         **_found_by_dns(),
         "connect_timeout": "2s",
-        "lb_policy": "LEAST_REQUEST",
+        **balancing.cluster_options(cluster.spec.proxy.balancing),
+        **tls.to_brokers(cluster, places, sources),
         # A pod that left DNS is gone, also while its health check still passes.
         "ignore_health_on_host_removal": True,
         # Never send to brokers that are known to be down.
@@ -79,7 +89,7 @@ def _brokers(name: str, brokers: tuple[Address, ...], max_requests: int) -> Conf
                 }
             ]
         },
-        "load_assignment": _assignment(name, brokers),
+        "load_assignment": _assignment(name, places.brokers),
     }
 
 

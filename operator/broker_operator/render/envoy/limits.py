@@ -9,7 +9,7 @@ the first frame of a PublishStream, so opening the stream costs that frame and t
 
 from __future__ import annotations
 
-from broker_operator.api import Limit, RateLimit, RateLimitScope, Rule, SubjectType
+from broker_operator.api import Limit, RateLimit, RateLimitScope, Rule, Selection
 from broker_operator.render.envoy.names import EXTRACTION, RATE_LIMIT, SERVICE, Config, typed
 
 MAX_SUBJECTS = 10_000
@@ -112,7 +112,7 @@ def _bucket(rule: Rule, least: int) -> Config:
     """The rule's entry. Without a value it stands for every value, each with a bucket; an exact entry wins over it."""
     if rule.subject is None:
         entry = {"key": _TOTAL_KEY, "value": _TOTAL_KEY}
-    elif rule.subject.type is SubjectType.DISTINCT:
+    elif rule.subject.type is Selection.DISTINCT:
         entry = {"key": _SUBJECT_KEY}
     else:
         entry = {"key": _SUBJECT_KEY, "value": rule.subject.value or ""}

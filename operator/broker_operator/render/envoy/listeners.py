@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from broker_operator.render.envoy import limits
+from broker_operator.api import BrokerCluster
+from broker_operator.render.envoy import access, balancing, connections, limits
 from broker_operator.render.envoy.names import (
     ADMIN_CLUSTER,
     GRPC_STATS,
@@ -15,20 +16,17 @@ from broker_operator.render.envoy.names import (
     typed,
 )
 from broker_operator.render.envoy.places import Address, Places
+from broker_operator.render.envoy.sources import Sources
 
-MAX_CONNECTION_DURATION = "900s"
-"""Then a connection gets no new calls (GOAWAY), so that clients spread over new proxies. Open streams live on."""
-MAX_STREAMS_PER_CONNECTION = 20_000
-"""gRPC clients queue calls above this in silence, and subscriptions never end; so it is high."""
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 
 
-def listeners(places: Places, route_source: Config) -> list[Config]:
-    """Both listeners. Nothing here depends on what users change: a changed listener cuts its streams."""
+def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> list[Config]:
+    """Both listeners. What users change often is not here but in the routes: a changed listener cuts its streams."""
     return [
-        _listener("grpc", places.listen, _clients(places, route_source)),
+        _listener("grpc", places.listen, _clients(cluster, places, sources, routing)),
         {**_listener("stats", places.stats, _stats()), "ignore_global_conn_limit": True},
     ]
 
@@ -43,29 +41,25 @@ def _listener(name: str, at: Address, manager: Config) -> Config:
     }
 
 
-def _clients(places: Places, route_source: Config) -> Config:
+def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> Config:
+    proxy = cluster.spec.proxy
     return typed(
         _MANAGER,
         stat_prefix=LISTENER,
         codec_type="HTTP2",
         use_remote_address=True,
         generate_request_id=False,
-        # Streams are silent as long as they like; dead peers are found by the keepalive below.
-        stream_idle_timeout="0s",
-        request_headers_timeout="10s",
-        common_http_protocol_options={"max_connection_duration": MAX_CONNECTION_DURATION},
-        http2_protocol_options={
-            "max_concurrent_streams": MAX_STREAMS_PER_CONNECTION,
-            "connection_keepalive": {"interval": "30s", "timeout": "10s"},
-        },
+        **connections.manager_options(proxy.connections),
         access_log=[_error_log()],
         http_filters=[
             {"name": GRPC_STATS, "typed_config": _grpc_stats()},
+            *access.filters(proxy, places, sources),
             limits.extraction_filter(places.descriptor_set),
+            *balancing.filters(proxy.balancing),
             limits.limit_filter(),
             {"name": ROUTER, "typed_config": typed(_ROUTER, suppress_envoy_headers=True)},
         ],
-        **route_source,
+        **sources.routes(routing),
     )
 
 

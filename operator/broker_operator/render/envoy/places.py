@@ -21,6 +21,8 @@ class Places:
     """Where clients come in."""
     stats: Address
     """Where `GET /ready` and `GET /stats/prometheus` are answered, and nothing else."""
+    quota: Address
+    """Where brokers ask whether a limit has room for the messages of a frame."""
     admin_socket: str
     """The path of the unix socket of Envoy's admin interface."""
     descriptor_set: str
@@ -29,3 +31,11 @@ class Places:
     """The brokers. A DNS name may stand for many of them."""
     proxies: tuple[Address, ...]
     """All proxies of the cluster, which share limits of scope Cluster. A DNS name may stand for many of them."""
+    server_tls: str
+    """The directory of the proxy's certificate: tls.crt, tls.key."""
+    client_ca: str
+    """The directory of the authorities of clients' certificates: ca.crt."""
+    internal_tls: str
+    """The directory of what proxies and brokers prove themselves to each other with: ca.crt, tls.crt, tls.key."""
+    api_keys: str
+    """The directory of the file that is made of the clients' API keys."""

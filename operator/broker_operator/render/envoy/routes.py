@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-
 from broker_operator.api import BrokerCluster
 from broker_operator.render.envoy import limits
 from broker_operator.render.envoy.names import (
@@ -56,16 +53,6 @@ def routes(cluster: BrokerCluster) -> Config:
                 ],
             }
         ],
-    }
-
-
-def routes_file(cluster: BrokerCluster) -> Config:
-    """The same as the content of the file that Envoy watches; its version is a hash of what it says."""
-    config = routes(cluster)
-    version = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
-    return {
-        "version_info": version,
-        "resources": [typed("envoy.config.route.v3.RouteConfiguration", **config)],
     }
 
 

@@ -5,14 +5,15 @@ from typing import Any
 
 from broker_operator.api import parse
 from broker_operator.render import envoy
+from broker_operator.render.envoy.routes import routes
 from tests.support.clusters import each, limited, manifest
-from tests.support.envoy import places
+from tests.support.envoy import manager, places
 
 STREAMS = {"Subscribe", "SubscribeBatch", "PublishStream", "Watch", "ServerReflectionInfo"}
 
 
 def routes_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = envoy.routes(parse(manifest(spec)))["virtual_hosts"][0]["routes"]
+    found: list[dict[str, Any]] = routes(parse(manifest(spec)))["virtual_hosts"][0]["routes"]
     return [route for route in found if "route" in route]
 
 
@@ -32,28 +33,38 @@ def test_a_publish_is_tried_again_only_when_no_broker_has_seen_it() -> None:
         assert triggers == safe | ({"unavailable"} if route["match"]["path"].endswith(("/Fetch", "/Check")) else set())
 
 
-def test_only_routes_depend_on_the_spec_so_listeners_never_cut_streams(tmp_path: Path) -> None:
-    made = [
-        envoy.bootstrap(parse(manifest(spec)), places(tmp_path), routes_path="/etc/envoy/rds.yaml")
-        for spec in ({}, {**limited(each(1)), "limits": {"maxBodyBytes": "8Mi"}})
-    ]
-    assert made[0] == made[1]
+def files(spec: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    return envoy.files(parse(manifest(spec)), places(tmp_path), "/etc/envoy")
+
+
+def test_limits_change_neither_what_is_read_once_nor_listeners_which_cut_streams(tmp_path: Path) -> None:
+    plain, limits = files({}, tmp_path), files({**limited(each(1)), "limits": {"maxBodyBytes": "8Mi"}}, tmp_path)
+    assert plain[envoy.BOOTSTRAP] == limits[envoy.BOOTSTRAP]
+    assert plain["lds.json"]["resources"] == limits["lds.json"]["resources"]
 
 
 def test_both_forms_say_the_same(tmp_path: Path) -> None:
-    cluster = parse(manifest(limited(each(3))))
-    whole = envoy.bootstrap(cluster, places(tmp_path))
-    manager = whole["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    (resource,) = envoy.routes_file(cluster)["resources"]
-    assert manager.pop("route_config") == {name: value for name, value in resource.items() if name != "@type"}
-    split = envoy.bootstrap(cluster, places(tmp_path), routes_path="/etc/envoy/rds.yaml")
-    assert split["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"].pop("rds")
-    assert split == whole
+    spec = limited(each(3))
+    whole = envoy.whole(parse(manifest(spec)), places(tmp_path))
+    split = files(spec, tmp_path)
+    static = whole.pop("static_resources")
+    fixed = split[envoy.BOOTSTRAP].pop("static_resources")["clusters"]
+    assert {**whole, "dynamic_resources": split[envoy.BOOTSTRAP]["dynamic_resources"]} == split[envoy.BOOTSTRAP]
+    chain = static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    assert chain.pop("route_config") == untyped(split["rds.json"])[0]
+    assert manager(split).pop("rds")
+    assert static["listeners"] == untyped(split["lds.json"])
+    assert static["clusters"] == [*fixed, *untyped(split["cds.json"])]
 
 
-def test_the_version_of_the_routes_changes_with_them_only() -> None:
+def untyped(file: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in one.items() if name != "@type"} for one in file["resources"]]
+
+
+def test_the_version_changes_with_the_content_only(tmp_path: Path) -> None:
     def version(spec: dict[str, Any]) -> str:
-        return str(envoy.routes_file(parse(manifest(spec)))["version_info"])
+        (found,) = {file["version_info"] for name, file in files(spec, tmp_path).items() if name != envoy.BOOTSTRAP}
+        return str(found)
 
     assert version({}) == version({"broker": {"drainSeconds": 3}})
     assert version({}) != version(limited(each(1)))

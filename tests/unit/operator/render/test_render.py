@@ -115,8 +115,8 @@ def test_changed_limits_restart_no_proxy() -> None:
     before, after = parse(manifest()), parse(manifest(limited(each(5))))
     assert pods(before)[PROXY] == pods(after)[PROXY]
     data = [objects(cluster)["ConfigMap", "orders-proxy"]["data"] for cluster in (before, after)]
-    assert data[0]["envoy.yaml"] == data[1]["envoy.yaml"]
-    assert data[0]["rds.yaml"] != data[1]["rds.yaml"]
+    assert data[0]["envoy.json"] == data[1]["envoy.json"]
+    assert data[0]["rds.json"] != data[1]["rds.json"]
 
 
 def test_a_volume_only_where_it_is_needed_and_two_brokers_never_share_one() -> None:
