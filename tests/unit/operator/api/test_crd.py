@@ -56,6 +56,7 @@ def walk(kind: Any, schema: Mapping[str, Any], bounds: Bounds, path: str) -> Non
         assert schema["type"] == "array", path
         key = None if bounds.key is None else [bounds.key]
         assert schema.get("x-kubernetes-list-map-keys") == key, path
+        assert schema["x-kubernetes-list-type"] == ("map" if key else "set" if bounds.unique else "atomic"), path
         walk(typing.get_args(kind)[0], schema["items"], bounds.item or NONE, f"{path}[]")
     elif origin is not None:
         assert schema["type"] == "object", path
@@ -113,7 +114,7 @@ def test_everything_is_bounded_so_that_rules_are_cheap() -> None:
         match schema.get("type"):
             case "array":
                 assert "maxItems" in schema, path
-                assert schema["x-kubernetes-list-type"] in ("map", "atomic"), path
+                assert schema["x-kubernetes-list-type"] in ("map", "set", "atomic"), path
             case "string":
                 assert {"maxLength", "enum", "format"} & set(schema), path
             case "object" if "properties" not in schema:
