@@ -135,6 +135,14 @@ def test_every_field_is_described_and_every_rule_has_a_message() -> None:
             assert rule["message"], path
 
 
+def test_every_value_has_an_example() -> None:
+    for path, schema in every_schema(SPEC, "spec"):
+        chosen = "enum" in schema or schema.get("type") == "boolean"
+        inside = "properties" in schema or "properties" in schema.get("items", {})
+        if not (chosen or inside or path.endswith((".items", ".additionalProperties"))):
+            assert "e.g. " in schema["description"], path
+
+
 def test_reserved_headers_are_those_of_the_parser() -> None:
     rules = [
         rule["rule"] for path, schema in every_schema(SPEC, "") if path.endswith(".header") for rule in rules_of(schema)
