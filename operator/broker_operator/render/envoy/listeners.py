@@ -1,4 +1,4 @@
-"""Where the proxy is spoken to: the clients' listener, and a read-only one for probes and Prometheus."""
+"""Where clients speak to the proxy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 from broker_operator.api import BrokerCluster
 from broker_operator.render.envoy import access, balancing, connections, headers, limits, tls
 from broker_operator.render.envoy.names import (
-    ADMIN_CLUSTER,
     API_KEY_HEADER,
     CERTIFICATE_HEADER,
     GRPC_STATS,
@@ -29,15 +28,14 @@ _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 
 
 def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> list[Config]:
-    """Both listeners. What users change often is not here but in the routes: a changed listener cuts its streams."""
+    """What users change often is not here but in the routes: a changed listener cuts its streams."""
     return [
         _listener(
             "grpc",
             places.listen,
             _clients(cluster, places, sources, routing),
             **tls.from_clients(cluster.spec.proxy.tls, ["h2"], places, sources),
-        ),
-        {**_listener("stats", places.stats, _stats()), "ignore_global_conn_limit": True},
+        )
     ]
 
 
@@ -110,26 +108,3 @@ def _error_log() -> Config:
             },
         ),
     }
-
-
-def _stats() -> Config:
-    return typed(
-        _MANAGER,
-        stat_prefix="stats",
-        http_filters=[{"name": ROUTER, "typed_config": typed(_ROUTER)}],
-        route_config={
-            "name": "stats",
-            "virtual_hosts": [
-                {
-                    "name": "stats",
-                    "domains": ["*"],
-                    "routes": [_read_only("/ready"), _read_only("/stats/prometheus")],
-                }
-            ],
-        },
-    )
-
-
-def _read_only(path: str) -> Config:
-    only_get = [{"name": ":method", "string_match": {"exact": "GET"}}]
-    return {"match": {"path": path, "headers": only_get}, "route": {"cluster": ADMIN_CLUSTER}}

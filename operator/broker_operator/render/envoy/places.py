@@ -20,7 +20,7 @@ class Places:
     listen: Address
     """Where clients come in."""
     stats: Address
-    """Where `GET /ready` and `GET /stats/prometheus` are answered, and nothing else."""
+    """Where probes, Prometheus and the operator ask (stats.py)."""
     quota: Address
     """Where brokers ask whether a limit has room for the messages of a frame."""
     admin_socket: str
