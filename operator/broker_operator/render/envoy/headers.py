@@ -53,7 +53,8 @@ def filter_() -> Config:
 
 def mutations(proxy: Proxy) -> Config:
     """Per route: who the client is."""
-    found = []
+    # gRPC asks for it; a broker would cut off a call without.
+    found = [set_header("te", "trailers")]
     if proxy.tls is not None and proxy.tls.client_ca_secret_name is not None:
         found.append(set_header(CERTIFICATE_HEADER, f"%CEL({_CERTIFICATE})%"))
     if proxy.authentication.jwt is not None:

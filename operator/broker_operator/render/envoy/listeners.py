@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import access, balancing, connections, headers, limits, tls
+from broker_operator.render.envoy import access, balancing, connections, headers, limits, tls, web
 from broker_operator.render.envoy.names import (
     API_KEY_HEADER,
     CERTIFICATE_HEADER,
@@ -34,7 +34,7 @@ def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing:
             "grpc",
             places.listen,
             _clients(cluster, places, sources, routing),
-            **tls.from_clients(cluster.spec.proxy.tls, ["h2"], places, sources),
+            **tls.from_clients(cluster.spec.proxy.tls, web.protocols(cluster.spec.proxy), places, sources),
         )
     ]
 
@@ -54,13 +54,14 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
     return typed(
         _MANAGER,
         stat_prefix=LISTENER,
-        codec_type="HTTP2",
+        codec_type=web.codec(proxy),
         use_remote_address=True,
         generate_request_id=False,
         **connections.manager_options(proxy.connections),
         early_header_mutation_extensions=headers.stripped(),
         access_log=[_error_log()],
         http_filters=[
+            *web.filters(proxy),
             {"name": GRPC_STATS, "typed_config": _grpc_stats()},
             *access.filters(proxy.authentication, places, sources),
             headers.filter_(),
