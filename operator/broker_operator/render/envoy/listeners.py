@@ -55,7 +55,7 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
             {"name": GRPC_STATS, "typed_config": _grpc_stats()},
             *access.filters(proxy, places, sources),
             limits.extraction_filter(places.descriptor_set),
-            *balancing.filters(proxy.balancing),
+            *balancing.filters(),
             limits.limit_filter(),
             {"name": ROUTER, "typed_config": typed(_ROUTER, suppress_envoy_headers=True)},
         ],
