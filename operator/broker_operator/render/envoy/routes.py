@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_operator.api import Balancing, BrokerCluster, Proxy
-from broker_operator.render.envoy import balancing, limits
+from broker_operator.render.envoy import access, balancing, headers, limits
 from broker_operator.render.envoy.names import (
     BROKER_CLUSTER,
     EXTRACTION,
@@ -44,8 +44,8 @@ def routes(cluster: BrokerCluster) -> Config:
                 "typed_per_filter_config": _filters(cluster.spec.proxy),
                 "routes": [
                     *_broker_routes(cluster.spec.proxy.balancing),
-                    _unlimited(_stream("/grpc.health.v1.Health/Watch")),
-                    _unlimited(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
+                    _open(_stream("/grpc.health.v1.Health/Watch")),
+                    _open(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
                     _unlimited(_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")),
                     _unlimited(_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")),
                     _unlimited(_no_such_call()),
@@ -57,7 +57,7 @@ def routes(cluster: BrokerCluster) -> Config:
 
 def _filters(proxy: Proxy) -> Config:
     """What the HTTP filters do with calls to brokers."""
-    config = limits.limits(proxy.rate_limit, proxy.replicas)
+    config = {**headers.mutations(proxy), **limits.limits(proxy.rate_limit, proxy.replicas)}
     if proxy.balancing is not Balancing.SUBJECT:
         return {**config, **balancing.switched_off()}
     return {name: options for name, options in config.items() if name != EXTRACTION}
@@ -120,6 +120,12 @@ def _retry(retry_on: str) -> Config:
 
 def _unlimited(route: Config) -> Config:
     return {**route, "typed_per_filter_config": {**limits.switched_off(), **balancing.switched_off()}}
+
+
+def _open(route: Config) -> Config:
+    """For everybody: probes have no credentials."""
+    unlimited = _unlimited(route)
+    return {**unlimited, "typed_per_filter_config": {**unlimited["typed_per_filter_config"], **access.open_to_all()}}
 
 
 def _no_such_call() -> Config:
