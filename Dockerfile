@@ -71,7 +71,7 @@ ENTRYPOINT ["python", "-m", "broker_operator"]
 
 FROM runtime AS proxy
 LABEL org.opencontainers.image.title="broker-proxy" \
-      org.opencontainers.image.description="Envoy with the broker's message descriptors, and scripts for probes, draining and API keys"
+      org.opencontainers.image.description="Envoy with the broker's message descriptors, and scripts for API keys, probes and draining"
 COPY --from=proxy-build /usr/local/bin/envoy /usr/local/bin/envoy
 COPY proxy/drain.py /usr/local/bin/drain
 COPY proxy/started.py /usr/local/bin/started
