@@ -29,7 +29,8 @@ _FIELDS = {
 }
 _METADATA = f"metadata.filter_metadata['{EXTRACTION}']"
 _IS_BATCH = f"'{_MANY}' in {_METADATA} && size({_METADATA}['{_MANY}']) > 0"
-_FIRST = f"{_IS_BATCH} ? {_METADATA}['{_MANY}'][0] : {_METADATA}['{_ONE}'][0]"
+SUBJECT = f"{_IS_BATCH} ? {_METADATA}['{_MANY}'][0] : {_METADATA}['{_ONE}'][0]"
+"""CEL: the subject of a request's first message."""
 _COST = f"{_IS_BATCH} ? size({_METADATA}['{_MANY}']) : 1"
 _SUBJECT_KEY = "subject"
 _TOTAL_KEY = "total"
@@ -101,7 +102,7 @@ def _descriptors_of_a_request(rules: tuple[Rule, ...]) -> list[Config]:
         found.append({"actions": [total], "hits_addend": {"format": f"%CEL({_COST})%"}})
     if any(rule.subject is not None for rule in rules):
         subject = typed(
-            "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor", descriptor_key=_SUBJECT_KEY, text=_FIRST
+            "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor", descriptor_key=_SUBJECT_KEY, text=SUBJECT
         )
         action = {"extension": {"name": "envoy.rate_limit_descriptors.expr", "typed_config": subject}}
         found.append({"actions": [action], "hits_addend": {"format": f"%CEL({_COST})%"}})

@@ -66,7 +66,7 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
             *access.filters(proxy.authentication, places, sources),
             headers.filter_(),
             limits.extraction_filter(places.descriptor_set),
-            *balancing.filters(proxy.balancing),
+            *balancing.filters(),
             limits.limit_filter(),
             {"name": ROUTER, "typed_config": typed(_ROUTER, suppress_envoy_headers=True)},
         ],

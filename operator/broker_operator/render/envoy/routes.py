@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import access, headers, limits
+from broker_operator.api import Balancing, BrokerCluster, Proxy
+from broker_operator.render.envoy import access, balancing, headers, limits
 from broker_operator.render.envoy.names import (
     BROKER_CLUSTER,
+    EXTRACTION,
+    RETRY_HEADER,
     ROUTE_CONFIG,
     SERVICE,
     STREAM_CLUSTER,
@@ -14,10 +16,12 @@ from broker_operator.render.envoy.names import (
 )
 
 CALL_TIMEOUT = "30s"
-"""The longest a call that is not a stream may take; clients set shorter deadlines themselves."""
+"""The longest that a broker may take for a call that is not a stream; clients set shorter deadlines themselves."""
+CALL_DURATION = "60s"
+"""The longest that such a call may take as a whole, however slowly its request arrives."""
 
-BEFORE_SENDING = "connect-failure,refused-stream,reset-before-request"
-"""No broker has seen the request, so nothing is published twice."""
+BEFORE_SENDING = "connect-failure,refused-stream,reset-before-request,retriable-headers"
+"""No broker has seen the request, or it has said that it did nothing: so nothing is published twice."""
 READ_ONLY = f"{BEFORE_SENDING},unavailable"
 
 FRAME_SPARE_BYTES = 128 * 1024
@@ -37,17 +41,9 @@ def routes(cluster: BrokerCluster) -> Config:
                 "domains": ["*"],
                 # Reading the subject holds a whole message, whatever the HTTP/2 window.
                 "request_body_buffer_limit": frame,
-                "typed_per_filter_config": {
-                    **headers.mutations(cluster.spec.proxy),
-                    **limits.limits(cluster.spec.proxy.rate_limit, cluster.spec.proxy.replicas),
-                },
+                "typed_per_filter_config": _filters(cluster.spec.proxy),
                 "routes": [
-                    _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
-                    _call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING),
-                    _call(f"/{SERVICE}/Fetch", READ_ONLY),
-                    _stream(f"/{SERVICE}/Subscribe"),
-                    _stream(f"/{SERVICE}/SubscribeBatch"),
-                    _stream(f"/{SERVICE}/PublishStream"),
+                    *_broker_routes(cluster.spec.proxy.balancing),
                     _open(_stream("/grpc.health.v1.Health/Watch")),
                     _open(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
                     _unlimited(_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")),
@@ -59,6 +55,26 @@ def routes(cluster: BrokerCluster) -> Config:
     }
 
 
+def _filters(proxy: Proxy) -> Config:
+    """What the HTTP filters do with calls to brokers."""
+    config = {**headers.mutations(proxy), **limits.limits(proxy.rate_limit, proxy.replicas)}
+    if proxy.balancing is not Balancing.SUBJECT:
+        return {**config, **balancing.switched_off()}
+    return {name: options for name, options in config.items() if name != EXTRACTION}
+
+
+def _broker_routes(by: Balancing) -> list[Config]:
+    found = [
+        _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
+        _call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING),
+        _call(f"/{SERVICE}/Fetch", READ_ONLY),
+        _stream(f"/{SERVICE}/Subscribe"),
+        _stream(f"/{SERVICE}/SubscribeBatch"),
+        _stream(f"/{SERVICE}/PublishStream"),
+    ]
+    return [{**one, "route": {**one["route"], **balancing.route_options(by)}} for one in found]
+
+
 def _call(path: str, retry_on: str) -> Config:
     return {
         "match": {"path": path, "grpc": {}},
@@ -66,6 +82,7 @@ def _call(path: str, retry_on: str) -> Config:
         "route": {
             "cluster": BROKER_CLUSTER,
             "timeout": CALL_TIMEOUT,
+            "max_stream_duration": {"max_stream_duration": CALL_DURATION},
             "retry_policy": _retry(retry_on),
         },
     }
@@ -95,17 +112,20 @@ def _retry(retry_on: str) -> Config:
         "retry_host_predicate": [
             {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": typed(message)}
         ],
-        "host_selection_retry_max_attempts": "5",
+        # By chance the next choices may be the same broker again: look further.
+        "host_selection_retry_max_attempts": "30",
+        "retriable_headers": [{"name": RETRY_HEADER, "string_match": {"exact": "elsewhere"}}],
     }
 
 
 def _unlimited(route: Config) -> Config:
-    return {**route, "typed_per_filter_config": limits.switched_off()}
+    return {**route, "typed_per_filter_config": {**limits.switched_off(), **balancing.switched_off()}}
 
 
 def _open(route: Config) -> Config:
     """For everybody: probes have no credentials."""
-    return {**route, "typed_per_filter_config": {**limits.switched_off(), **access.open_to_all()}}
+    unlimited = _unlimited(route)
+    return {**unlimited, "typed_per_filter_config": {**unlimited["typed_per_filter_config"], **access.open_to_all()}}
 
 
 def _no_such_call() -> Config:
