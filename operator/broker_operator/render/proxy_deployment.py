@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render import config_map, envoy, names, pods
+from broker_operator.render import config_map, envoy, names, pods, proxy_secrets
 from broker_operator.render.envoy import stats
 from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
 from broker_operator.render.settings import RenderSettings
@@ -50,6 +50,7 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
             # The whole directory: a file mounted by subPath would never change.
             {"name": "config", "mountPath": config_map.DIRECTORY, "readOnly": True},
             {"name": "admin", "mountPath": config_map.ADMIN_DIRECTORY},
+            *proxy_secrets.mounts(proxy),
         ],
         # Envoy ends at once on SIGTERM; the drain comes before.
         lifecycle={"preStop": {"exec": {"command": ["/usr/local/bin/drain", f"--budget={proxy.drain_seconds}"]}}},
@@ -61,6 +62,7 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
     volumes: list[Object] = [
         {"name": "config", "configMap": {"name": name}},
         {"name": "admin", "emptyDir": {"sizeLimit": "1Mi"}},
+        *proxy_secrets.volumes(proxy),
     ]
     yield pods.deployment(
         names.metadata(cluster, settings, name, names.PROXY),
@@ -68,7 +70,15 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
         # A new proxy serves before an old one goes.
         {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         names.selector(cluster, names.PROXY),
-        pods.template(cluster, names.PROXY, proxy, account=name, container=container, volumes=volumes),
+        pods.template(
+            cluster,
+            names.PROXY,
+            proxy,
+            account=name,
+            container=container,
+            volumes=volumes,
+            init_containers=proxy_secrets.init_containers(cluster, settings),
+        ),
     )
 
 

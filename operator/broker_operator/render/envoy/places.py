@@ -39,3 +39,5 @@ class Places:
     """The directory of what proxies and brokers prove themselves to each other with: ca.crt, tls.crt, tls.key."""
     api_keys: str
     """The directory of the file that is made of the clients' API keys."""
+    system_ca: str = "/etc/ssl/certs/ca-certificates.crt"
+    """The authorities that this machine trusts, in PEM."""
