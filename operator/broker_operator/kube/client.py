@@ -58,13 +58,13 @@ class Kube:
         answer = await self.request("GET", kind.path(namespace), query=query, accept=accept)
         return cast("list[Manifest]", answer.get("items") or [])
 
-    async def apply(self, manifest: Manifest) -> Manifest:
+    async def apply(self, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
         """Server-side apply one child object, and return it as it now stands.
 
         Fields that another manager took are logged and taken back.
         """
         kind, metadata = kind_of(manifest), manifest["metadata"]
-        return await self._apply(kind.path(metadata["namespace"], metadata["name"]), manifest)
+        return await self._apply(kind.path(metadata["namespace"], metadata["name"]), manifest, manager)
 
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Server-side apply the status of one object."""
@@ -133,8 +133,8 @@ class Kube:
         }
         await self.create(EVENT, event)
 
-    async def _apply(self, path: str, manifest: Manifest) -> Manifest:
-        query = [("fieldManager", FIELD_MANAGER)]
+    async def _apply(self, path: str, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
+        query = [("fieldManager", manager)]
         try:
             return await self.request("PATCH", path, query=query, body=manifest, content_type=_APPLY)
         except Conflict as conflict:

@@ -45,6 +45,8 @@ class Memory:
         kept = {"kind": live["kind"], "metadata": metadata, "status": live.get("status") or {}}
         if live["kind"] == "PersistentVolumeClaim":
             kept["spec"] = live["spec"]
+        if live["kind"] == "Deployment":
+            kept["spec"] = {"replicas": live["spec"].get("replicas", 1)}
         self._objects[ident] = _Remembered(_digest(manifest), kept)
         return kept
 

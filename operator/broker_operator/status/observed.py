@@ -55,7 +55,10 @@ class Observed:
     @cached_property
     def proxies(self) -> Rollout:
         """How far the proxy Deployment is."""
-        return Rollout.of(self._deployment("proxy"), wanted=self.cluster.spec.proxy.replicas)
+        proxy, deployment = self.cluster.spec.proxy, self._deployment("proxy")
+        if proxy.autoscaling and deployment:
+            return Rollout.of(deployment, wanted=deployment["spec"]["replicas"])
+        return Rollout.of(deployment, wanted=proxy.fewest)
 
     @cached_property
     def broker_trouble(self) -> Trouble | None:
