@@ -57,7 +57,7 @@ def routes(cluster: BrokerCluster) -> Config:
 
 def _filters(proxy: Proxy) -> Config:
     """What the HTTP filters do with calls to brokers."""
-    config = {**headers.mutations(proxy), **limits.limits(proxy.rate_limit, proxy.replicas)}
+    config = {**headers.mutations(proxy), **limits.limits(proxy.rate_limit, proxy.most)}
     if proxy.balancing is not Balancing.SUBJECT:
         return {**config, **balancing.switched_off()}
     return {name: options for name, options in config.items() if name != EXTRACTION}
