@@ -50,7 +50,9 @@ def test_every_sample_is_valid(file: Path) -> None:
 
 
 def test_there_are_samples() -> None:
-    assert {file.stem for file in SAMPLES} >= {"memory", "sqlite", "postgres", "limits"}
+    assert {file.stem for file in SAMPLES} >= {
+        *("memory", "sqlite", "postgres", "limits", "tls", "access", "web", "balancing")
+    }
 
 
 @pytest.mark.parametrize("case", INVALID_SPECS, ids=lambda case: case.name)
