@@ -5,7 +5,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from broker.server.door import Credentials, DoorServer
-from broker.server.service import HEADERS, ROUTES
+from broker.server.headers import asked_for
+from broker.server.service import ROUTES
 from broker.server.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def make_door(settings: Settings, credentials: Credentials | None) -> DoorServer
     Raises:
         OSError: the native door is asked for by name, and its extension cannot be used.
     """
-    return _kind(settings.door)(settings.listen, ROUTES, HEADERS, settings.door_limits, credentials)
+    headers = asked_for(trust_proxy=settings.trust_proxy)
+    return _kind(settings.door)(settings.listen, ROUTES, headers, settings.door_limits, credentials)
 
 
 def _kind(wanted: str) -> "type[NativeDoor | GrpcioDoor]":

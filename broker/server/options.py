@@ -189,6 +189,13 @@ OPTIONS = [
         "",
         "a PEM file with authorities: only clients with a certificate signed by one of them are served (mutual TLS)",
     ),
+    Option(
+        "trust-proxy",
+        _one_of("no", "yes"),
+        "no",
+        "yes: believe what the headers x-broker-* say of a client; only for a broker that nobody but its own proxy, "
+        "which drops those of clients, can reach",
+    ),
     Option("max-connections", _count, "10000", "connections at one time; more are closed at once"),
     Option("max-streams", _streams, "4096", "calls at one time on one connection; more wait in the client"),
     Option("max-queued-calls", _count, "100000", "calls that may wait to be looked at; more are refused"),

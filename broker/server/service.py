@@ -13,6 +13,7 @@ from broker.errors import Refused, Unavailable
 from broker.server import reflection
 from broker.server.calls import CallMetrics
 from broker.server.door import Answer, Arrivals, Call, Door, Ending, Route
+from broker.server.headers import TRACE
 from broker.server.health import Health
 from broker.server.publishing import Publishing
 from broker.server.statuses import code_name, code_of, ended, ending
@@ -35,9 +36,6 @@ ROUTES = [
     Route("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "dialogue"),
     Route("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "dialogue"),
 ]
-
-HEADERS = ["traceparent"]
-"""Request headers that come with each call: its trace (https://www.w3.org/TR/trace-context/)."""
 
 DRAINING = Unavailable("DRAINING", "this server is shutting down: connect again, subscribers after their last id")
 
@@ -199,5 +197,5 @@ class Service:
 
 def _traces(calls: list[Call]) -> str:
     """Return the trace contexts of calls, as far as they have any and one can still read them."""
-    traces = [metadata[0] for _, _, metadata in calls if metadata and metadata[0]]
+    traces = [metadata[TRACE] for _, _, metadata in calls if metadata and metadata[TRACE]]
     return ", ".join(traces[:10]) or "none"

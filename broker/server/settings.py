@@ -40,6 +40,8 @@ class Settings:
     door_limits: DoorLimits
     tls: Tls | None
     """None: plain text."""
+    trust_proxy: bool
+    """Whether the headers x-broker-* come from a proxy of ours."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -153,6 +155,7 @@ def _settings(values: _Values) -> Settings:
         limits=_limits(values),
         door_limits=_door_limits(values),
         tls=_tls(values),
+        trust_proxy=text("trust_proxy") == "yes",
     )
 
 

@@ -34,6 +34,11 @@ def limited(*rules: Mapping[str, Any], **rate_limit: Any) -> dict[str, Any]:
     return {"proxy": {"rateLimit": {**rate_limit, "rules": named}}}
 
 
+def authenticated(**authentication: Any) -> dict[str, Any]:
+    """A spec whose clients must prove who they are."""
+    return {"proxy": {"authentication": authentication}}
+
+
 def total(requests: int, unit: str = "Hour", **more: Any) -> dict[str, Any]:
     """A rule for all requests together."""
     return {"limit": {"requests": requests, "unit": unit, **more}}

@@ -57,5 +57,7 @@ def _arguments(cluster: BrokerCluster, store: BrokerStore) -> list[str]:
         f"--subscription-queue-bytes={limits.subscription_queue_bytes.bytes}",
         f"--cache-bytes={limits.cache_bytes.bytes}",
         f"--drain-timeout={cluster.spec.broker.drain_seconds}",
+        # The NetworkPolicy lets nobody else in.
+        "--trust-proxy=yes",
         "--log-format=json",
     ]
