@@ -34,7 +34,10 @@ def test_a_file_needs_no_namespace_uid_or_spec() -> None:
 
 
 def test_null_is_the_same_as_absent() -> None:
-    assert parse(manifest({"replicas": None, "storage": None, "proxy": {"image": None}})).spec == Spec()
+    assert (
+        parse(manifest({"replicas": None, "storage": None, "proxy": {"image": None, "podLabels": {"team": None}}})).spec
+        == Spec()
+    )
 
 
 @pytest.mark.parametrize(("value", "paused"), [("true", True), ("false", False), ("", False)])
