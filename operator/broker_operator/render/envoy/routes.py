@@ -39,7 +39,7 @@ def routes(cluster: BrokerCluster) -> Config:
                 "request_body_buffer_limit": frame,
                 "typed_per_filter_config": {
                     **headers.mutations(cluster.spec.proxy),
-                    **limits.limits(cluster.spec.proxy.rate_limit, cluster.spec.proxy.replicas),
+                    **limits.limits(cluster.spec.proxy.rate_limit, cluster.spec.proxy.most),
                 },
                 "routes": [
                     _call(f"/{SERVICE}/Publish", BEFORE_SENDING),

@@ -103,6 +103,13 @@ def test_a_rollout_is_progress_and_ready_meanwhile(rolling: dict[str, int]) -> N
     assert say(seen, "Ready")[0] == "True"
 
 
+def test_an_autoscaler_says_how_many_proxies_are_wanted() -> None:
+    spec = {"proxy": {"replicas": 1, "autoscaling": {"minReplicas": 2, "maxReplicas": 9}}}
+    proxies = {**deployment("proxy", 4, wanted=4), "spec": {"replicas": 4}}
+    assert report({}, observed(deployment("broker", 1), proxies, spec=spec))["proxies"] == "4/4"
+    assert report({}, observed(spec=spec))["proxies"] == "0/2"
+
+
 def test_scaled_to_zero_is_no_trouble_but_not_ready() -> None:
     spec = {"replicas": 0, "proxy": {"replicas": 0}}
     seen = observed(deployment("broker", 0, wanted=0), deployment("proxy", 0, wanted=0), spec=spec)
