@@ -100,14 +100,11 @@ class Proxy:
 
     def write(self, files: Mapping[str, Any]) -> None:
         """Changes the files that Envoy follows as the kubelet does: a new directory, and a symlink swapped to it."""
-        self.directory.mkdir(exist_ok=True)
-        version = Path(tempfile.mkdtemp(prefix="..", dir=self.directory))
-        for name, content in files.items():
-            (version / name).write_text(json.dumps(content))
-            if not (self.directory / name).is_symlink():
-                (self.directory / name).symlink_to(Path("..data") / name)
-        (self.directory / "..new").symlink_to(version.name)
-        (self.directory / "..new").rename(self.directory / "..data")
+        mount(self.directory, {name: json.dumps(content).encode() for name, content in files.items()})
+
+    def secret(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Changes the files of a mounted Secret: "server-tls", "client-ca", "api-keys"."""
+        mount(self._directory / name, files)
 
     def change(self, spec: Mapping[str, Any]) -> None:
         """Lets it follow another spec."""
@@ -139,6 +136,18 @@ class Proxy:
             return False
 
 
+def mount(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Puts files there, or others instead, as the kubelet does: a new directory, and a symlink swapped to it."""
+    directory.mkdir(exist_ok=True)
+    version = Path(tempfile.mkdtemp(prefix="..", dir=directory))
+    for name, content in files.items():
+        (version / name).write_bytes(content)
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(Path("..data") / name)
+    (directory / "..new").symlink_to(version.name)
+    (directory / "..new").rename(directory / "..data")
+
+
 def manager(files: Mapping[str, Any]) -> dict[str, Any]:
     """The HTTP connection manager of the clients' listener."""
     found: dict[str, Any] = files["lds.json"]["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -153,14 +162,17 @@ async def running_envoy(
     proxies: int = 1,
     change: Callable[[dict[str, Any]], None] = lambda files: None,
     at: str = "127.0.0.1:0",
+    secrets: Mapping[str, Mapping[str, bytes]] | None = None,
 ) -> AsyncIterator[Proxy]:
     """Envoy in front of these ports of this machine, listening `at` an address.
 
-    `change` may edit its files, by name, e.g. to make a time shorter.
+    `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them.
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
     proxy = Proxy(directory, places(directory, backends, proxies, at), change)
+    for name, content in (secrets or {}).items():
+        proxy.secret(name, content)
     proxy.change(spec)
     file = proxy.directory / envoy.BOOTSTRAP
     options = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
@@ -221,10 +233,20 @@ def batch(*subjects: str) -> pb.PublishBatchRequest:
 
 
 @asynccontextmanager
-async def caller(address: str) -> AsyncIterator[Caller]:
+async def caller(address: str, credentials: grpc.ChannelCredentials | None = None) -> AsyncIterator[Caller]:
     """A client connected to an address."""
-    options = [("grpc.max_receive_message_length", -1), ("grpc.enable_retries", 0)]
-    async with grpc.aio.insecure_channel(address, options=options) as channel:
+    options = [
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.enable_retries", 0),
+        # A connection of its own for each caller.
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    made = (
+        grpc.aio.secure_channel(address, credentials, options=options)
+        if credentials
+        else grpc.aio.insecure_channel(address, options=options)
+    )
+    async with made as channel:
         yield Caller(channel)
 
 

@@ -69,7 +69,10 @@ def _field(default: Any, bounds: Bounds) -> Any:
     return dataclasses.field(default=default, metadata={_KEY: bounds})
 
 
+_ABBREVIATIONS = {"ca": "CA", "cpu": "CPU"}
+
+
 def json_name(name: str) -> str:
-    """`max_body_bytes` → `maxBodyBytes`."""
+    """`max_body_bytes` → `maxBodyBytes`, `client_ca` → `clientCA`."""
     head, *rest = name.split("_")
-    return head + "".join(map(str.capitalize, rest))
+    return head + "".join(_ABBREVIATIONS.get(word, word.capitalize()) for word in rest)

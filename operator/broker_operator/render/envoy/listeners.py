@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import access, balancing, connections, limits
+from broker_operator.render.envoy import access, balancing, connections, headers, limits, tls
 from broker_operator.render.envoy.names import (
     ADMIN_CLUSTER,
     GRPC_STATS,
@@ -26,17 +28,22 @@ _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> list[Config]:
     """Both listeners. What users change often is not here but in the routes: a changed listener cuts its streams."""
     return [
-        _listener("grpc", places.listen, _clients(cluster, places, sources, routing)),
+        _listener(
+            "grpc",
+            places.listen,
+            _clients(cluster, places, sources, routing),
+            **tls.from_clients(cluster.spec.proxy.tls, ["h2"], places, sources),
+        ),
         {**_listener("stats", places.stats, _stats()), "ignore_global_conn_limit": True},
     ]
 
 
-def _listener(name: str, at: Address, manager: Config) -> Config:
+def _listener(name: str, at: Address, manager: Config, **chain: Any) -> Config:
     return {
         "name": name,
         "address": socket_address(at.host, at.port),
         "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}], **chain}
         ],
     }
 
@@ -50,10 +57,12 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
         use_remote_address=True,
         generate_request_id=False,
         **connections.manager_options(proxy.connections),
+        early_header_mutation_extensions=headers.stripped(),
         access_log=[_error_log()],
         http_filters=[
             {"name": GRPC_STATS, "typed_config": _grpc_stats()},
             *access.filters(proxy, places, sources),
+            headers.filter_(),
             limits.extraction_filter(places.descriptor_set),
             *balancing.filters(proxy.balancing),
             limits.limit_filter(),

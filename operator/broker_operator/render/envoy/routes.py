@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import limits
+from broker_operator.render.envoy import headers, limits
 from broker_operator.render.envoy.names import (
     BROKER_CLUSTER,
     ROUTE_CONFIG,
@@ -37,7 +37,10 @@ def routes(cluster: BrokerCluster) -> Config:
                 "domains": ["*"],
                 # Reading the subject holds a whole message, whatever the HTTP/2 window.
                 "request_body_buffer_limit": frame,
-                "typed_per_filter_config": limits.limits(cluster.spec.proxy.rate_limit, cluster.spec.proxy.replicas),
+                "typed_per_filter_config": {
+                    **headers.mutations(cluster.spec.proxy),
+                    **limits.limits(cluster.spec.proxy.rate_limit, cluster.spec.proxy.replicas),
+                },
                 "routes": [
                     _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
                     _call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING),
