@@ -1,17 +1,28 @@
-"""Where the proxy is spoken to: the clients' listener, and a read-only one for probes and Prometheus."""
+"""Where the proxy is spoken to: by clients, by brokers that ask for quota, and, read-only, by probes and Prometheus."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import access, balancing, connections, headers, limits, tls
+from broker_operator.render.envoy import (
+    access,
+    balancing,
+    connections,
+    headers,
+    limit_service,
+    limits,
+    quota,
+    tls,
+)
 from broker_operator.render.envoy.names import (
     ADMIN_CLUSTER,
     GRPC_STATS,
     LISTENER,
+    MANAGER,
     METHODS,
     ROUTER,
+    ROUTER_CONFIG,
     SERVICE,
     Config,
     socket_address,
@@ -20,13 +31,9 @@ from broker_operator.render.envoy.names import (
 from broker_operator.render.envoy.places import Address, Places
 from broker_operator.render.envoy.sources import Sources
 
-_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-
-_ROUTER = "envoy.extensions.filters.http.router.v3.Router"
-
 
 def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> list[Config]:
-    """Both listeners. What users change often is not here but in the routes: a changed listener cuts its streams."""
+    """All listeners. What users change often is not here but in the routes: a changed listener cuts its streams."""
     return [
         _listener(
             "grpc",
@@ -34,6 +41,15 @@ def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing:
             _clients(cluster, places, sources, routing),
             **tls.from_clients(cluster.spec.proxy.tls, ["h2"], places, sources),
         ),
+        {
+            **_listener(
+                "quota",
+                places.quota,
+                quota.manager(cluster, places, sources, routing),
+                **tls.from_brokers(cluster, places, sources),
+            ),
+            "ignore_global_conn_limit": True,
+        },
         {**_listener("stats", places.stats, _stats()), "ignore_global_conn_limit": True},
     ]
 
@@ -51,7 +67,7 @@ def _listener(name: str, at: Address, manager: Config, **chain: Any) -> Config:
 def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> Config:
     proxy = cluster.spec.proxy
     return typed(
-        _MANAGER,
+        MANAGER,
         stat_prefix=LISTENER,
         codec_type="HTTP2",
         use_remote_address=True,
@@ -66,7 +82,8 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
             limits.extraction_filter(places.descriptor_set),
             *balancing.filters(proxy.balancing),
             limits.limit_filter(),
-            {"name": ROUTER, "typed_config": typed(_ROUTER, suppress_envoy_headers=True)},
+            limit_service.limit_service_filter(proxy.rate_limit, sources),
+            {"name": ROUTER, "typed_config": typed(ROUTER_CONFIG, suppress_envoy_headers=True)},
         ],
         **sources.routes(routing),
     )
@@ -108,9 +125,9 @@ def _error_log() -> Config:
 
 def _stats() -> Config:
     return typed(
-        _MANAGER,
+        MANAGER,
         stat_prefix="stats",
-        http_filters=[{"name": ROUTER, "typed_config": typed(_ROUTER)}],
+        http_filters=[{"name": ROUTER, "typed_config": typed(ROUTER_CONFIG)}],
         route_config={
             "name": "stats",
             "virtual_hosts": [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import headers, limits
+from broker_operator.api import BrokerCluster, Proxy
+from broker_operator.render.envoy import headers, limits, quota
 from broker_operator.render.envoy.names import (
     BROKER_CLUSTER,
     ROUTE_CONFIG,
@@ -12,6 +12,7 @@ from broker_operator.render.envoy.names import (
     Config,
     typed,
 )
+from broker_operator.render.envoy.places import Places
 
 CALL_TIMEOUT = "30s"
 """The longest a call that is not a stream may take; clients set shorter deadlines themselves."""
@@ -26,8 +27,13 @@ MIN_FRAME_BYTES = 4 * 1024 * 1024
 """The broker takes frames of batches so large even when bodies are small."""
 
 
-def routes(cluster: BrokerCluster) -> Config:
+_WITH_QUERY: Config = {"prefix": "/", "headers": [{"name": ":path", "string_match": {"contains": "?"}}]}
+"""Routes do not look at a query, but what reads subjects and what tells methods apart would not know the call."""
+
+
+def routes(cluster: BrokerCluster, places: Places) -> Config:
     """The RouteConfiguration: everything that may change while streams live."""
+    proxy = cluster.spec.proxy
     frame = max(MIN_FRAME_BYTES, 2 * cluster.spec.limits.max_body_bytes.bytes) + FRAME_SPARE_BYTES
     return {
         "name": ROUTE_CONFIG,
@@ -38,21 +44,23 @@ def routes(cluster: BrokerCluster) -> Config:
                 # Reading the subject holds a whole message, whatever the HTTP/2 window.
                 "request_body_buffer_limit": frame,
                 "typed_per_filter_config": {
-                    **headers.mutations(cluster.spec.proxy),
-                    **limits.limits(cluster.spec.proxy.rate_limit, cluster.spec.proxy.replicas),
+                    **headers.mutations(proxy, places.quota.port),
+                    **limits.everywhere(proxy),
                 },
                 "routes": [
+                    quota.answer(),
+                    _unlimited(_no_such_call(_WITH_QUERY)),
                     _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
-                    _call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING),
+                    _charged_by_brokers(_call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING), proxy),
                     _call(f"/{SERVICE}/Fetch", READ_ONLY),
                     _stream(f"/{SERVICE}/Subscribe"),
                     _stream(f"/{SERVICE}/SubscribeBatch"),
-                    _stream(f"/{SERVICE}/PublishStream"),
+                    _charged_by_brokers(_stream(f"/{SERVICE}/PublishStream"), proxy),
                     _unlimited(_stream("/grpc.health.v1.Health/Watch")),
                     _unlimited(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
                     _unlimited(_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")),
                     _unlimited(_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")),
-                    _unlimited(_no_such_call()),
+                    _unlimited(_no_such_call({"prefix": "/"})),
                 ],
             }
         ],
@@ -103,10 +111,14 @@ def _unlimited(route: Config) -> Config:
     return {**route, "typed_per_filter_config": limits.switched_off()}
 
 
-def _no_such_call() -> Config:
+def _charged_by_brokers(route: Config, proxy: Proxy) -> Config:
+    return {**route, "typed_per_filter_config": limits.charged_by_brokers(proxy)}
+
+
+def _no_such_call(match: Config) -> Config:
     """To a gRPC client Envoy says 404 as UNIMPLEMENTED."""
     return {
-        "match": {"prefix": "/"},
+        "match": match,
         "direct_response": {
             "status": 404,
             "body": {"inline_string": "no such call: this is a broker, see service broker.Broker"},

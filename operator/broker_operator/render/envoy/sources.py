@@ -34,12 +34,16 @@ class Sources:
             return {"route_config": config}
         return {"rds": {"route_config_name": ROUTE_CONFIG, "config_source": self.watched(ROUTES)}}
 
-    def http_filter(self, name: str, config: Config) -> Config:
-        """An HTTP filter whose configuration may change without cutting a stream. `name` is its kind too."""
+    def http_filter(self, name: str, config: Config, kinds: tuple[str, ...] = ()) -> Config:
+        """An HTTP filter whose configuration may change without cutting a stream. `name` is its kind too.
+
+        `kinds`: the messages among which its configuration may change; by default the present one.
+        """
         self._filters[name] = config
         if self.directory is None:
             return {"name": name, "typed_config": config}
-        discovery = {"config_source": self.watched(_filter_file(name)), "type_urls": [config["@type"]]}
+        types = [typed(kind)["@type"] for kind in kinds] or [config["@type"]]
+        discovery = {"config_source": self.watched(_filter_file(name)), "type_urls": types}
         return {"name": name, "config_discovery": discovery}
 
     def secret(self, name: str, secret: Config) -> Config:

@@ -13,7 +13,7 @@ STREAMS = {"Subscribe", "SubscribeBatch", "PublishStream", "Watch", "ServerRefle
 
 
 def routes_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = routes(parse(manifest(spec)))["virtual_hosts"][0]["routes"]
+    found: list[dict[str, Any]] = routes(parse(manifest(spec)), places(Path("/run")))["virtual_hosts"][0]["routes"]
     return [route for route in found if "route" in route]
 
 
