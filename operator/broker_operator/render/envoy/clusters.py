@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import balancing, limit_service, tls
+from broker_operator.render.envoy import access, balancing, limit_service, tls
 from broker_operator.render.envoy.names import (
     ADMIN_CLUSTER,
     BROKER_CLUSTER,
@@ -46,6 +46,7 @@ def followed(cluster: BrokerCluster, places: Places, sources: Sources) -> list[C
         # A call is refused, not queued without end, when this many are under way.
         _brokers(BROKER_CLUSTER, cluster, places, sources, max_requests=100_000),
         _brokers(STREAM_CLUSTER, cluster, places, sources, max_requests=1_000_000),
+        *access.clusters(cluster.spec.proxy.authentication, places),
         *_limit_service(limit_service.address(cluster.spec.proxy.rate_limit)),
     ]
 

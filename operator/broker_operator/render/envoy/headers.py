@@ -6,12 +6,14 @@ The values are made by CEL, which knows how to say "else". What could not stand 
 from __future__ import annotations
 
 from broker_operator.api import Proxy
+from broker_operator.render.envoy.access import TOKEN_PAYLOAD, TOKENS
 from broker_operator.render.envoy.names import (
     ADDRESS_HEADER,
     CERTIFICATE_HEADER,
     CLIENT_HEADER,
     OWN_HEADERS,
     QUOTA_HEADER,
+    TOKEN_HEADER,
     Config,
     typed,
 )
@@ -30,6 +32,11 @@ _CERTIFICATE = (
     f"!connection.mtls ? '' : has({_URI}) ? ({_unless_strange(_URI)}) : has({_DNS}) ? ({_unless_strange(_DNS)}) : "
     f"{_unless_strange(_SUBJECT)}"
 )
+
+
+_CLAIMS = f"metadata.filter_metadata['{TOKENS}']['{TOKEN_PAYLOAD}']"
+_SUB = f"{_CLAIMS}['sub']"
+_TOKEN = f"'sub' in {_CLAIMS} && type({_SUB}) == string ? ({_unless_strange(_SUB)}) : ''"
 
 
 def stripped() -> list[Config]:
@@ -64,6 +71,8 @@ def mutations(proxy: Proxy, quota_port: int) -> Config:
         found.append(set_header(QUOTA_HEADER, f"%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:{quota_port}"))
     if proxy.tls is not None and proxy.tls.client_ca_secret_name is not None:
         found.append(set_header(CERTIFICATE_HEADER, f"%CEL({_CERTIFICATE})%"))
+    if proxy.authentication.jwt is not None:
+        found.append(set_header(TOKEN_HEADER, f"%CEL({_TOKEN})%"))
     return {
         HEADERS: typed(
             "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",

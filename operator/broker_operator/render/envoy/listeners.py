@@ -1,4 +1,4 @@
-"""Where the proxy is spoken to: by clients, by brokers that ask for quota, and, read-only, by probes and Prometheus."""
+"""Where clients speak to the proxy, and where brokers ask it for quota."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from broker_operator.render.envoy import (
     tls,
 )
 from broker_operator.render.envoy.names import (
-    ADMIN_CLUSTER,
+    API_KEY_HEADER,
+    CERTIFICATE_HEADER,
     GRPC_STATS,
     LISTENER,
     MANAGER,
@@ -24,6 +25,7 @@ from broker_operator.render.envoy.names import (
     ROUTER,
     ROUTER_CONFIG,
     SERVICE,
+    TOKEN_HEADER,
     Config,
     socket_address,
     typed,
@@ -33,7 +35,7 @@ from broker_operator.render.envoy.sources import Sources
 
 
 def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> list[Config]:
-    """All listeners. What users change often is not here but in the routes: a changed listener cuts its streams."""
+    """What users change often is not here but in the routes: a changed listener cuts its streams."""
     return [
         _listener(
             "grpc",
@@ -50,7 +52,6 @@ def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing:
             ),
             "ignore_global_conn_limit": True,
         },
-        {**_listener("stats", places.stats, _stats()), "ignore_global_conn_limit": True},
     ]
 
 
@@ -77,7 +78,7 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
         access_log=[_error_log()],
         http_filters=[
             {"name": GRPC_STATS, "typed_config": _grpc_stats()},
-            *access.filters(proxy, places, sources),
+            *access.filters(proxy.authentication, places, sources),
             headers.filter_(),
             limits.extraction_filter(places.descriptor_set),
             *balancing.filters(proxy.balancing),
@@ -116,31 +117,11 @@ def _error_log() -> Config:
                     "details": "%RESPONSE_CODE_DETAILS%",
                     "duration_ms": "%DURATION%",
                     "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+                    "certificate": f"%REQ({CERTIFICATE_HEADER})%",
+                    "token": f"%REQ({TOKEN_HEADER})%",
+                    "api_key": f"%REQ({API_KEY_HEADER})%",
                     "broker": "%UPSTREAM_HOST%",
                 }
             },
         ),
     }
-
-
-def _stats() -> Config:
-    return typed(
-        MANAGER,
-        stat_prefix="stats",
-        http_filters=[{"name": ROUTER, "typed_config": typed(ROUTER_CONFIG)}],
-        route_config={
-            "name": "stats",
-            "virtual_hosts": [
-                {
-                    "name": "stats",
-                    "domains": ["*"],
-                    "routes": [_read_only("/ready"), _read_only("/stats/prometheus")],
-                }
-            ],
-        },
-    )
-
-
-def _read_only(path: str) -> Config:
-    only_get = [{"name": ":method", "string_match": {"exact": "GET"}}]
-    return {"match": {"path": path, "headers": only_get}, "route": {"cluster": ADMIN_CLUSTER}}

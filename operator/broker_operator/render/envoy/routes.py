@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster, Proxy
-from broker_operator.render.envoy import headers, limits, quota
+from broker_operator.render.envoy import access, headers, limits, quota
 from broker_operator.render.envoy.names import (
     BROKER_CLUSTER,
     ROUTE_CONFIG,
@@ -56,8 +56,8 @@ def routes(cluster: BrokerCluster, places: Places) -> Config:
                     _stream(f"/{SERVICE}/Subscribe"),
                     _stream(f"/{SERVICE}/SubscribeBatch"),
                     _charged_by_brokers(_stream(f"/{SERVICE}/PublishStream"), proxy),
-                    _unlimited(_stream("/grpc.health.v1.Health/Watch")),
-                    _unlimited(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
+                    _open(_stream("/grpc.health.v1.Health/Watch")),
+                    _open(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
                     _unlimited(_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")),
                     _unlimited(_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")),
                     _unlimited(_no_such_call({"prefix": "/"})),
@@ -109,6 +109,11 @@ def _retry(retry_on: str) -> Config:
 
 def _unlimited(route: Config) -> Config:
     return {**route, "typed_per_filter_config": limits.switched_off()}
+
+
+def _open(route: Config) -> Config:
+    """For everybody: probes have no credentials."""
+    return {**route, "typed_per_filter_config": {**limits.switched_off(), **access.open_to_all()}}
 
 
 def _charged_by_brokers(route: Config, proxy: Proxy) -> Config:
