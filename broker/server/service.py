@@ -16,7 +16,7 @@ from broker.server.door import Answer, Arrivals, Call, Door, Ending, Route
 from broker.server.headers import TRACE
 from broker.server.health import Health
 from broker.server.publishing import Publishing
-from broker.server.statuses import UNEXPECTED, code_name, code_of, ended, ending
+from broker.server.statuses import UNEXPECTED, code_name, code_of, elsewhere, ended, ending
 from broker.server.subscribing import DoorOutlet, Subscribing
 from broker.server.wire import BATCH, SINGLE, decode, encode_messages
 from broker.store.contract import Store
@@ -140,7 +140,7 @@ class Service:
         if route in _BROKER_ROUTES:
             method = ROUTES[route].path.rpartition("/")[2]
             self._metrics.calls.labels(method, code_name(code_of(DRAINING))).inc(len(calls))
-        self._door.finish([ending(token, DRAINING) for token, _, _ in calls])
+        self._door.finish([elsewhere(token, DRAINING) for token, _, _ in calls])
 
     def _fetch(self, calls: list[Call]) -> None:
         began = perf_counter()

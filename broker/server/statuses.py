@@ -13,6 +13,8 @@ from broker.server.door import Ending, Trailers
 
 DOMAIN = "brokercluster.dev"
 OK = 0
+ELSEWHERE: Trailers = (("x-broker-retry", "elsewhere"),)
+"""Tells the proxy in front that nothing was done, so that another broker may be asked, whatever the call."""
 
 UNEXPECTED = Unavailable("UNEXPECTED", "the server failed; its log has the cause")
 
@@ -75,3 +77,9 @@ def ended(token: int) -> Ending:
 def ending(token: int, error: Refused) -> Ending:
     """Return what ends a call with an error."""
     return token, code_of(error), error.message, details_of(error), _trailers(error)
+
+
+def elsewhere(token: int, error: Refused) -> Ending:
+    """Return what refuses a call of which nothing was done, and which another broker may serve."""
+    _, code, message, details, trailers = ending(token, error)
+    return token, code, message, details, (*trailers, *ELSEWHERE)

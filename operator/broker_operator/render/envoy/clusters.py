@@ -75,8 +75,12 @@ def _brokers(name: str, cluster: BrokerCluster, places: Places, sources: Sources
         **tls.to_brokers(cluster, places, sources),
         # A pod that left DNS is gone, also while its health check still passes.
         "ignore_health_on_host_removal": True,
-        # Never send to brokers that are known to be down.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": {
+            # Never send to brokers that are known to be down.
+            "healthy_panic_threshold": {"value": 0},
+            # Envoy would gather such news for a second, which is for clusters of thousands.
+            "update_merge_window": "0s",
+        },
         "typed_extension_protocol_options": _http2(),
         "health_checks": [
             {
@@ -96,7 +100,9 @@ def _brokers(name: str, cluster: BrokerCluster, places: Places, sources: Sources
                     "max_connections": 10_000,
                     "max_pending_requests": 10_000,
                     "max_requests": max_requests,
-                    "max_retries": 64,
+                    # A broker that drains refuses all that is new until its health check has failed, and each of
+                    # these calls is tried elsewhere. Only what no broker has begun is tried again.
+                    "max_retries": max_requests,
                 }
             ]
         },

@@ -45,10 +45,12 @@ def _first_of(field: str, otherwise: str) -> str:
     return f"'{field}' in {_FIELDS} && size({_FIELDS}['{field}']) > 0 ? {_FIELDS}['{field}'][0] : {otherwise}"
 
 
-# The extracted value is a list, which Envoy's plain metadata action cannot read.
-_SUBJECT = (
-    f"!('{EXTRACTION}' in {_ALL}) ? '{_NONE}' : {_first_of(SUBJECT_OF_ONE, _first_of(SUBJECT_OF_MANY, repr(_NONE)))}"
-)
+def subject(otherwise: str) -> str:
+    """CEL: the subject of a request's first message. Envoy reads a list, which its plain actions take for nothing."""
+    first = _first_of(SUBJECT_OF_ONE, _first_of(SUBJECT_OF_MANY, f"'{otherwise}'"))
+    return f"!('{EXTRACTION}' in {_ALL}) ? '{otherwise}' : {first}"
+
+
 _COST = f"'{COST_HEADER}' in request.headers ? int(request.headers['{COST_HEADER}']) : 1"
 
 
@@ -127,7 +129,7 @@ def _actions(name: str, rule: Rule) -> Iterator[Config]:
             }
         }
     if rule.subject:
-        yield _expression("subject", _SUBJECT)
+        yield _expression("subject", subject(_NONE))
     if rule.client:
         header = HEADERS[rule.client.from_]
         yield _expression("client", f"'{header}' in request.headers ? request.headers['{header}'] : '{_NONE}'")

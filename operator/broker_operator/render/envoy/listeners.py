@@ -81,7 +81,7 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
             *access.filters(proxy.authentication, places, sources),
             headers.filter_(),
             limits.extraction_filter(places.descriptor_set),
-            *balancing.filters(proxy.balancing),
+            *balancing.filters(),
             limits.limit_filter(),
             limit_service.limit_service_filter(proxy.rate_limit, sources),
             {"name": ROUTER, "typed_config": typed(ROUTER_CONFIG, suppress_envoy_headers=True)},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from broker_operator.api import BrokerCluster, Proxy
-from broker_operator.render.envoy import access, headers, limits, quota
+from broker_operator.api import Balancing, BrokerCluster, Proxy
+from broker_operator.render.envoy import access, balancing, headers, limits, quota
 from broker_operator.render.envoy.names import (
     BROKER_CLUSTER,
+    RETRY_HEADER,
     ROUTE_CONFIG,
     SERVICE,
     STREAM_CLUSTER,
@@ -15,10 +16,12 @@ from broker_operator.render.envoy.names import (
 from broker_operator.render.envoy.places import Places
 
 CALL_TIMEOUT = "30s"
-"""The longest a call that is not a stream may take; clients set shorter deadlines themselves."""
+"""The longest that a broker may take for a call that is not a stream; clients set shorter deadlines themselves."""
+CALL_DURATION = "60s"
+"""The longest that such a call may take as a whole, however slowly its request arrives."""
 
-BEFORE_SENDING = "connect-failure,refused-stream,reset-before-request"
-"""No broker has seen the request, so nothing is published twice."""
+BEFORE_SENDING = "connect-failure,refused-stream,reset-before-request,retriable-headers"
+"""No broker has seen the request, or it has said that it did nothing: so nothing is published twice."""
 READ_ONLY = f"{BEFORE_SENDING},unavailable"
 
 FRAME_SPARE_BYTES = 128 * 1024
@@ -43,19 +46,11 @@ def routes(cluster: BrokerCluster, places: Places) -> Config:
                 "domains": ["*"],
                 # Reading the subject holds a whole message, whatever the HTTP/2 window.
                 "request_body_buffer_limit": frame,
-                "typed_per_filter_config": {
-                    **headers.mutations(proxy, places.quota.port),
-                    **limits.everywhere(proxy),
-                },
+                "typed_per_filter_config": _filters(proxy, places),
                 "routes": [
                     quota.answer(),
                     _unlimited(_no_such_call(_WITH_QUERY)),
-                    _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
-                    _charged_by_brokers(_call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING), proxy),
-                    _call(f"/{SERVICE}/Fetch", READ_ONLY),
-                    _stream(f"/{SERVICE}/Subscribe"),
-                    _stream(f"/{SERVICE}/SubscribeBatch"),
-                    _charged_by_brokers(_stream(f"/{SERVICE}/PublishStream"), proxy),
+                    *_broker_routes(proxy),
                     _open(_stream("/grpc.health.v1.Health/Watch")),
                     _open(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
                     _unlimited(_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")),
@@ -67,6 +62,24 @@ def routes(cluster: BrokerCluster, places: Places) -> Config:
     }
 
 
+def _filters(proxy: Proxy, places: Places) -> Config:
+    """What the HTTP filters do with calls to brokers."""
+    balanced = {} if proxy.balancing is Balancing.SUBJECT else balancing.switched_off()
+    return {**headers.mutations(proxy, places.quota.port), **limits.everywhere(proxy), **balanced}
+
+
+def _broker_routes(proxy: Proxy) -> list[Config]:
+    found = [
+        _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
+        _charged_by_brokers(_call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING), proxy),
+        _call(f"/{SERVICE}/Fetch", READ_ONLY),
+        _stream(f"/{SERVICE}/Subscribe"),
+        _stream(f"/{SERVICE}/SubscribeBatch"),
+        _charged_by_brokers(_stream(f"/{SERVICE}/PublishStream"), proxy),
+    ]
+    return [{**one, "route": {**one["route"], **balancing.route_options(proxy.balancing)}} for one in found]
+
+
 def _call(path: str, retry_on: str) -> Config:
     return {
         "match": {"path": path, "grpc": {}},
@@ -74,6 +87,7 @@ def _call(path: str, retry_on: str) -> Config:
         "route": {
             "cluster": BROKER_CLUSTER,
             "timeout": CALL_TIMEOUT,
+            "max_stream_duration": {"max_stream_duration": CALL_DURATION},
             "retry_policy": _retry(retry_on),
         },
     }
@@ -103,17 +117,20 @@ def _retry(retry_on: str) -> Config:
         "retry_host_predicate": [
             {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": typed(message)}
         ],
-        "host_selection_retry_max_attempts": "5",
+        # By chance the next choices may be the same broker again: look further.
+        "host_selection_retry_max_attempts": "30",
+        "retriable_headers": [{"name": RETRY_HEADER, "string_match": {"exact": "elsewhere"}}],
     }
 
 
 def _unlimited(route: Config) -> Config:
-    return {**route, "typed_per_filter_config": limits.switched_off()}
+    return {**route, "typed_per_filter_config": {**limits.switched_off(), **balancing.switched_off()}}
 
 
 def _open(route: Config) -> Config:
     """For everybody: probes have no credentials."""
-    return {**route, "typed_per_filter_config": {**limits.switched_off(), **access.open_to_all()}}
+    unlimited = _unlimited(route)
+    return {**unlimited, "typed_per_filter_config": {**unlimited["typed_per_filter_config"], **access.open_to_all()}}
 
 
 def _charged_by_brokers(route: Config, proxy: Proxy) -> Config:

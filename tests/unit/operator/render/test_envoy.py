@@ -29,7 +29,10 @@ def test_streams_never_time_out_and_have_a_circuit_breaker_of_their_own() -> Non
 def test_a_publish_is_tried_again_only_when_no_broker_has_seen_it() -> None:
     for route in routes_of({}):
         triggers = set(route["route"]["retry_policy"]["retry_on"].split(","))
-        safe = {"connect-failure", "refused-stream", "reset-before-request"}
+        safe = {"connect-failure", "refused-stream", "reset-before-request", "retriable-headers"}
+        assert route["route"]["retry_policy"]["retriable_headers"] == [
+            {"name": "x-broker-retry", "string_match": {"exact": "elsewhere"}}
+        ]
         assert triggers == safe | ({"unavailable"} if route["match"]["path"].endswith(("/Fetch", "/Check")) else set())
 
 
