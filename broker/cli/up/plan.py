@@ -202,7 +202,8 @@ def _proxy(
     )
     directory = _directory(runtime / "envoy")
     # Limits are rendered for so many proxies as there are: one.
-    alone = replace(cluster, spec=replace(cluster.spec, proxy=replace(cluster.spec.proxy, replicas=1)))
+    proxy = replace(cluster.spec.proxy, replicas=1, autoscaling=None)
+    alone = replace(cluster, spec=replace(cluster.spec, proxy=proxy))
     for name, content in envoy.files(alone, places, str(directory)).items():
         (directory / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
     return Program(

@@ -16,7 +16,7 @@ _OWNER_ONLY = 0o600
 
 def whole(cluster: BrokerCluster, places: Places) -> Config:
     """Everything in one configuration, for `envoy --mode validate`, which does not look into other files."""
-    sources, routing = Sources(None), web.reachable(routes(cluster), cluster.spec.proxy)
+    sources, routing = Sources(None), web.reachable(routes(cluster, places), cluster.spec.proxy)
     resources = {
         "listeners": [*listeners(cluster, places, sources, routing), stats.listener(places)],
         "clusters": [*clusters.fixed(places), *clusters.followed(cluster, places, sources)],
@@ -30,7 +30,7 @@ def files(cluster: BrokerCluster, places: Places, directory: str) -> dict[str, C
 
     The bootstrap alone is read once: of the spec it has nothing but the bound of the connections.
     """
-    sources, routing = Sources(directory), web.reachable(routes(cluster), cluster.spec.proxy)
+    sources, routing = Sources(directory), web.reachable(routes(cluster, places), cluster.spec.proxy)
     listening = listeners(cluster, places, sources, routing)
     brokers = clusters.followed(cluster, places, sources)
     start = {
