@@ -11,6 +11,7 @@ from typing import NamedTuple
 from broker.api.broker_pb2 import PublishRequest
 from broker.engine.rules import Rules
 from broker.errors import Refused
+from broker.server.permissions import EVERYTHING, Action, Grant
 from broker.server.wire import encode_headers
 from broker.store.columns import Columns
 from broker.store.contract import NEVER_STORED
@@ -33,8 +34,10 @@ class Taken(NamedTuple):
     """The places of the other requests, and what is wrong with them."""
 
 
-def take(requests: Sequence[PublishRequest], rules: Rules, now: int) -> Taken:
-    """Check requests, and return what is good in columns; `now` in ms."""
+def take(
+    requests: Sequence[PublishRequest], rules: Rules, now: int, grant: Grant = EVERYTHING[Action.PUBLISH]
+) -> Taken:
+    """Check requests of a client who may do what is granted, and return what is good in columns; `now` in ms."""
     if not requests:
         return Taken({}, (), (), [])
     fields: list[_Fields] = list(map(_fields_of, requests))
@@ -42,8 +45,8 @@ def take(requests: Sequence[PublishRequest], rules: Rules, now: int) -> Taken:
     subjects, bodies, expirations, keys = zip(*fields, strict=True)
     distinct, lives = set(subjects), set(expirations)
     encoded = tuple(map(encode_headers, headers)) if any(headers) else ()
-    if not rules.all_good(distinct, bodies, lives, keys, encoded):
-        refused = _refused(fields, headers, rules)
+    if not (grant.allows_all(distinct) and rules.all_good(distinct, bodies, lives, keys, encoded)):
+        refused = _refused(fields, headers, rules, grant)
         if refused:
             wrong = {place for place, _ in refused}
             places = [place for place in range(len(requests)) if place not in wrong]
@@ -67,12 +70,13 @@ def _ends(expirations: Sequence[int], lives: Set[int], now: int) -> tuple[int, .
 
 
 def _refused(
-    fields: Sequence[_Fields], headers: Sequence[Mapping[str, bytes]], rules: Rules
+    fields: Sequence[_Fields], headers: Sequence[Mapping[str, bytes]], rules: Rules, grant: Grant
 ) -> list[tuple[int, Refused]]:
     refused: list[tuple[int, Refused]] = []
     for place, (subject, body, expiration, key) in enumerate(fields):
         try:
             rules.check_message(subject, body, expiration)
+            grant.check(subject)
             rules.check_key(key)
             rules.check_headers(headers[place])
         except Refused as error:

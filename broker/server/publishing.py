@@ -1,17 +1,20 @@
 """Publish, PublishBatch and PublishStream: requests to publications, outcomes to responses."""
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
 from broker.api.broker_pb2 import PublishBatchRequest, PublishBatchResponse, PublishError, PublishRequest
 from broker.engine.engine import Engine
 from broker.engine.publication import Duplicate, Outcomes, Publication, all_new
-from broker.errors import Refused
+from broker.errors import NotAuthorized, Refused
+from broker.server.authorization import Authorization
 from broker.server.calls import CANCELLED, CallMetrics
-from broker.server.door import Answer, Call, Door, Ending
+from broker.server.door import Answer, Call, Door, Metadata
+from broker.server.identity import described
 from broker.server.intake import Taken, take
+from broker.server.permissions import Action, Grant
+from broker.server.publish_stream import PublishStream
 from broker.server.statuses import code_of, ended, ending
 from broker.server.wire import decode, decode_all, publish_response, publish_responses
 from broker.telemetry.metrics import Metrics
@@ -25,27 +28,30 @@ PORTION_CALLS, PORTION_BYTES = 1000, 1 << 20
 class Publishing:
     """Translates the three ways to publish."""
 
-    def __init__(self, door: Door, engine: Engine, metrics: Metrics) -> None:
+    def __init__(self, door: Door, engine: Engine, metrics: Metrics, authorization: Authorization) -> None:
         self._door = door
         self._engine = engine
+        self._authorization = authorization
         self._metrics = metrics
         self._unary = CallMetrics(metrics, "Publish")
         self._batch = CallMetrics(metrics, "PublishBatch")
         self._stream = CallMetrics(metrics, "PublishStream")
-        self._streams: dict[int, _PublishStream] = {}
+        self._streams: dict[int, PublishStream] = {}
 
     def publish(self, calls: list[Call]) -> None:
         """Publish the messages of calls that arrived together."""
         for portion in portions(calls):
-            self._publish(portion)
+            for grant, together in self._authorization.by_grant(portion, Action.PUBLISH):
+                self._publish(together, grant)
 
-    def _publish(self, calls: list[Call]) -> None:
+    def _publish(self, calls: list[Call], grant: Grant) -> None:
         began = perf_counter()
         tokens, requests, malformed = _decoded(calls)
-        taken = take(requests, self._engine.rules, self._engine.clock())
+        taken = take(requests, self._engine.rules, self._engine.clock(), grant)
         failures = malformed + [(tokens[place], error) for place, error in taken.refused]
         if taken.refused:
             tokens = [tokens[place] for place in taken.places]
+            self._tell_denied(failures, calls)
 
         def answer(outcomes: Outcomes) -> None:
             refused: list[tuple[int, Refused]] = []
@@ -68,7 +74,7 @@ class Publishing:
 
     def publish_batch(self, calls: list[Call]) -> None:
         """Publish the frames of PublishBatch calls."""
-        for token, data, _ in calls:
+        for token, data, metadata in calls:
             began = perf_counter()
 
             def answer(response: bytes, token: int = token, began: float = began) -> None:
@@ -77,7 +83,7 @@ class Publishing:
                 self._batch.answered(answers, perf_counter() - began)
 
             try:
-                self._frame(data or b"", answer)
+                self._frame(data or b"", answer, metadata)
             except Refused as error:
                 self._count_refused([error])
                 self._door.finish([ending(token, error)])
@@ -85,9 +91,18 @@ class Publishing:
 
     def open_streams(self, calls: list[Call]) -> None:
         """Begin PublishStream calls."""
-        for token, _, _ in calls:
-            self._streams[token] = _PublishStream(token)
-        self._door.open([token for token, _, _ in calls])
+        opened: list[int] = []
+        for token, _, metadata in calls:
+            try:
+                self._authorization.grant(metadata, Action.PUBLISH).check_any()
+            except NotAuthorized as error:
+                self._authorization.denied(error, metadata)
+                self._door.finish([ending(token, error)])
+                self._stream.ended(code_of(error))
+            else:
+                self._streams[token] = PublishStream(token, metadata)
+                opened.append(token)
+        self._door.open(opened)
 
     def stream_frame(self, token: int, frame: bytes | None) -> None:
         """Take a frame of a stream, or its end; frames after a stream's end was decided are not accepted."""
@@ -108,12 +123,17 @@ class Publishing:
             self._flush(stream)
 
         try:
-            self._frame(frame, answer)
+            self._frame(frame, answer, stream.metadata)
         except Refused as error:
             # The last one: by value it would be taken for any other that waits, since all of them are empty.
             stream.pending.pop()
             self._count_refused([error])
             self._end(stream, error)
+
+    def whose(self, token: int) -> str:
+        """Return the client of a stream, for logs."""
+        stream = self._streams.get(token)
+        return described(stream.metadata if stream is not None else None)
 
     def gone(self, token: int) -> None:
         """Forget a stream whose client is gone; what it published is committed all the same."""
@@ -126,16 +146,30 @@ class Publishing:
             if stream.ending is None:
                 self._end(stream, error)
 
-    def _frame(self, data: bytes, answer: Callable[[bytes], None]) -> None:
-        """Publish a frame; `answer` gets the response.
+    def end_denied(self) -> None:
+        """End the streams of clients who may publish nothing any more; others are refused message by message."""
+        for stream in list(self._streams.values()):
+            try:
+                self._authorization.grant(stream.metadata, Action.PUBLISH).check_any()
+            except NotAuthorized as error:
+                if stream.ending is None:
+                    self._authorization.denied(error, stream.metadata)
+                    self._end(stream, error)
+
+    def _frame(self, data: bytes, answer: Callable[[bytes], None], metadata: Metadata | None) -> None:
+        """Publish a frame of the client that the metadata tells of; `answer` gets the response.
 
         Raises:
             InvalidRequest: the frame as a whole is wrong; nothing of it was published.
         """
         requests = decode(PublishBatchRequest, data).messages
         self._engine.rules.check_batch(len(requests))
-        taken = take(requests, self._engine.rules, self._engine.clock())
+        grant = self._authorization.grant(metadata, Action.PUBLISH)
+        taken = take(requests, self._engine.rules, self._engine.clock(), grant)
         self._count_refused([error for _, error in taken.refused])
+        for _, error in taken.refused:
+            if isinstance(error, NotAuthorized):
+                self._authorization.denied(error, metadata)
 
         def done(outcomes: Outcomes) -> None:
             answer(_batch_response(taken, outcomes))
@@ -149,7 +183,7 @@ class Publishing:
             self._count_refused([error] * len(taken.places))
             done([error] * len(taken.places))
 
-    def _flush(self, stream: "_PublishStream") -> None:
+    def _flush(self, stream: PublishStream) -> None:
         responses = stream.take_answered()
         if responses:
             self._door.send(responses, [stream.token])
@@ -158,7 +192,7 @@ class Publishing:
             self._door.finish([stream.ending])
             self._stream.ended(stream.ending[1])
 
-    def _end(self, stream: "_PublishStream", error: Refused) -> None:
+    def _end(self, stream: PublishStream, error: Refused) -> None:
         stream.ending = ending(stream.token, error)
         self._flush(stream)
 
@@ -168,33 +202,15 @@ class Publishing:
             for _, error in failures:
                 self._unary.failed(code_of(error), perf_counter() - began)
 
+    def _tell_denied(self, failures: list[tuple[int, Refused]], calls: list[Call]) -> None:
+        denied = {token: error for token, error in failures if isinstance(error, NotAuthorized)}
+        for token, _, metadata in calls if denied else ():
+            if token in denied:
+                self._authorization.denied(denied[token], metadata)
+
     def _count_refused(self, errors: list[Refused]) -> None:
         for error in errors:
             self._metrics.refused.labels(error.reason).inc()
-
-
-class _PublishStream:
-    """The frames of one PublishStream that await their answers, which leave in the order in which the frames came."""
-
-    __slots__ = ("ending", "pending", "token")
-
-    def __init__(self, token: int) -> None:
-        self.token = token
-        self.pending: deque[list[bytes]] = deque()
-        self.ending: Ending | None = None
-
-    def expect(self) -> list[bytes]:
-        """Return the place for the next frame's response: an empty list."""
-        slot: list[bytes] = []
-        self.pending.append(slot)
-        return slot
-
-    def take_answered(self) -> list[bytes]:
-        """Return the responses that may leave now."""
-        responses: list[bytes] = []
-        while self.pending and self.pending[0]:
-            responses += self.pending.popleft()
-        return responses
 
 
 def portions(calls: list[Call]) -> Iterator[list[Call]]:
