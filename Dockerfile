@@ -71,10 +71,12 @@ ENTRYPOINT ["python", "-m", "broker_operator"]
 
 FROM runtime AS proxy
 LABEL org.opencontainers.image.title="broker-proxy" \
-      org.opencontainers.image.description="Envoy with the broker's message descriptors and a drain script"
+      org.opencontainers.image.description="Envoy with the broker's message descriptors, and scripts for API keys, probes and draining"
 COPY --from=proxy-build /usr/local/bin/envoy /usr/local/bin/envoy
 COPY proxy/drain.py /usr/local/bin/drain
+COPY proxy/started.py /usr/local/bin/started
+COPY operator/broker_operator/agent/api_keys.py /usr/local/bin/api-keys
 COPY broker/api/broker.pb /etc/broker/broker.pb
 EXPOSE 50051 8080
 ENTRYPOINT ["envoy"]
-CMD ["-c", "/etc/envoy/envoy.yaml"]
+CMD ["-c", "/etc/envoy/envoy.json"]

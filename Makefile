@@ -64,7 +64,7 @@ lint: $(UV) proto ## style, types, layers, and that generated code is up to date
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
-	$(RUN) mypy proxy/drain.py tests/e2e tests/history
+	$(RUN) mypy proxy/drain.py proxy/started.py tests/e2e tests/history
 	$(RUN) lint-imports
 	$(call in_crates,cargo fmt --check; cargo clippy --locked --quiet --all-targets -- -D warnings)
 	git diff --exit-code -- broker/api

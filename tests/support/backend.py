@@ -24,6 +24,8 @@ class Backend:
         """The method of each call, in order."""
         self.subjects: list[str] = []
         """The subject of each message published, in order."""
+        self.headers: dict[str, str] = {}
+        """What came with the last Publish."""
         self.port = 0
         self.on_message: Callable[[pb.PublishRequest], None] = lambda message: None
         self.health = health.HealthServicer()
@@ -31,6 +33,7 @@ class Backend:
 
     async def publish(self, request: bytes, context: Any) -> bytes:
         self.calls.append("Publish")
+        self.headers = {str(name): str(value) for name, value in context.invocation_metadata()}
         try:
             message = pb.PublishRequest.FromString(request)
         except Exception:

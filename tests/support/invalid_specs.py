@@ -1,11 +1,14 @@
 """Specs that are invalid for one reason each: the parser and a real API server must both refuse them."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.clusters import each, exact, limited, postgres, total
+from tests.support.clusters import KEY_SET, each, exact, limited, postgres, total
 
 RULES = "spec.proxy.rateLimit.rules"
+ALLOWED = "spec.proxy.authorization.rules"
+JWT = {"issuer": "https://login.example.com/", "jwks": {"uri": "https://login.example.com/keys"}}
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,24 @@ class InvalidSpec:
 
 def _case(name: str, path: str, spec: dict[str, Any]) -> InvalidSpec:
     return InvalidSpec(name.replace(" ", "-"), path, spec)
+
+
+def _client(from_: str, **client: Any) -> dict[str, Any]:
+    """A rule for each such client."""
+    return {**total(1), "client": {"type": "Distinct", "from": from_, **client}}
+
+
+def _proxy(**proxy: Any) -> dict[str, Any]:
+    return {"proxy": proxy}
+
+
+def _allowed(*clients: dict[str, Any], **permission: Any) -> dict[str, Any]:
+    """Authorization of these clients."""
+    return _proxy(authorization={"rules": [{"name": "some", "clients": list(clients), **permission}]})
+
+
+def _jwks(**jwks: Any) -> dict[str, Any]:
+    return _proxy(authentication={"jwt": {**JWT, "jwks": jwks}})
 
 
 INVALID_SPECS = (
@@ -81,10 +102,105 @@ INVALID_SPECS = (
     ),
     _case("subject with control character", f"{RULES}[0].subject.value", limited(exact("a\n", 1))),
     _case("subject of too many bytes", f"{RULES}[0].subject.value", limited(exact("ü" * 128, 1))),
-    _case("two totals", f"{RULES}[1]", limited(total(1), total(2))),
-    _case("two for each subject", f"{RULES}[1]", limited(each(1), each(2))),
-    _case("two for one subject", f"{RULES}[1]", limited(exact("a", 1), exact("a", 2))),
     _case("a name twice", f"{RULES}[1].name", limited({**each(1), "name": "same"}, {**total(1), "name": "same"})),
     _case("bad scope", "spec.proxy.rateLimit.scope", limited(total(1), scope="World")),
     _case("too many rules", RULES, limited(*(exact(f"s{index}", 1) for index in range(65)))),
+    _case("client exact without value", f"{RULES}[0].client.value", limited(_client("Address", type="Exact"))),
+    _case("client distinct with value", f"{RULES}[0].client.value", limited(_client("Address", value="10.0.0.1"))),
+    _case("client of no source", f"{RULES}[0].client.from", limited({**total(1), "client": {"type": "Distinct"}})),
+    _case(
+        "client by a name", f"{RULES}[0].client.value", limited(_client("Address", type="Exact", value="shop.example"))
+    ),
+    _case("client by no header", f"{RULES}[0].client.header", limited(_client("Header"))),
+    _case("header of an address", f"{RULES}[0].client.header", limited(_client("Address", header="x-tenant"))),
+    _case("header of ours", f"{RULES}[0].client.header", limited(_client("Header", header="x-broker-token"))),
+    _case("header of tokens", f"{RULES}[0].client.header", limited(_client("Header", header="authorization"))),
+    _case("header of HTTP", f"{RULES}[0].client.header", limited(_client("Header", header=":path"))),
+    _case("header in capitals", f"{RULES}[0].client.header", limited(_client("Header", header="X-Tenant"))),
+    _case(
+        "two headers",
+        f"{RULES}[2].client.header",
+        limited(_client("Header", header="x-tenant"), total(1), _client("Header", header="x-team")),
+    ),
+    _case(
+        "header of keys",
+        f"{RULES}[0].client.header",
+        _proxy(
+            rateLimit={"rules": [{"name": "a", **_client("Header", header="x-api-key")}]},
+            authentication={"apiKeys": {"secretName": "keys"}},
+        ),
+    ),
+    _case("limit by certificate", f"{RULES}[0].client.from", limited(_client("Certificate"))),
+    _case("limit by token", f"{RULES}[0].client.from", limited(_client("Token"))),
+    _case("limit by key", f"{RULES}[0].client.from", limited(_client("APIKey"))),
+    _case("unknown method", f"{RULES}[0].methods[0]", limited({**total(1), "methods": ["Delete"]})),
+    _case("a method twice", f"{RULES}[0].methods[1]", limited({**total(1), "methods": ["Fetch", "Fetch"]})),
+    _case("service without rules", RULES, limited(service={"address": "limits.svc:8081"})),
+    _case(
+        "service for each proxy",
+        "spec.proxy.rateLimit.scope",
+        limited(total(1), scope="Proxy", service={"address": "limits.svc:8081"}),
+    ),
+    _case(
+        "service without port", "spec.proxy.rateLimit.service.address", limited(total(1), service={"address": "limits"})
+    ),
+    _case("tls without secret", "spec.proxy.tls.secretName", _proxy(tls={})),
+    _case(
+        "certificates of nobody",
+        "spec.proxy.tls.clientCertificates",
+        _proxy(tls={"secretName": "a", "clientCertificates": "Required"}),
+    ),
+    _case("keys of no secret", "spec.proxy.authentication.apiKeys.secretName", _proxy(authentication={"apiKeys": {}})),
+    _case(
+        "keys in the header of tokens",
+        "spec.proxy.authentication.apiKeys.header",
+        _proxy(authentication={"apiKeys": {"secretName": "keys", "header": "authorization"}}),
+    ),
+    _case("no key set", "spec.proxy.authentication.jwt.jwks", _jwks()),
+    _case(
+        "two key sets",
+        "spec.proxy.authentication.jwt.jwks",
+        _jwks(inline=json.dumps(KEY_SET), uri="https://example.com/keys"),
+    ),
+    _case("key set at no url", "spec.proxy.authentication.jwt.jwks.uri", _jwks(uri="ftp://example.com/keys")),
+    _case("no issuer", "spec.proxy.authentication.jwt.issuer", _proxy(authentication={"jwt": {"jwks": JWT["jwks"]}})),
+    _case(
+        "an audience twice",
+        "spec.proxy.authentication.jwt.audiences[1]",
+        _proxy(authentication={"jwt": {**JWT, "audiences": ["orders", "orders"]}}),
+    ),
+    _case("nobody allowed", f"{ALLOWED}[0].clients", _allowed()),
+    _case("anyone with a name", f"{ALLOWED}[0].clients[0].value", _allowed({"from": "Anyone", "value": "billing"})),
+    _case("prefix of nothing", f"{ALLOWED}[0].clients[0].value", _allowed({"from": "Anyone", "type": "Prefix"})),
+    _case("allowed by certificate", f"{ALLOWED}[0].clients[0].from", _allowed({"from": "Certificate"})),
+    _case("allowed by token", f"{ALLOWED}[0].clients[1].from", _allowed({"from": "Anyone"}, {"from": "Token"})),
+    _case("allowed by key", f"{ALLOWED}[0].clients[0].from", _allowed({"from": "APIKey", "value": "billing"})),
+    _case("nothing allowed", f"{ALLOWED}[0].actions", _allowed({"from": "Anyone"}, actions=[])),
+    _case("an action twice", f"{ALLOWED}[0].actions[1]", _allowed({"from": "Anyone"}, actions=["Publish", "Publish"])),
+    _case("no subject", f"{ALLOWED}[0].subjects[0].value", _allowed({"from": "Anyone"}, subjects=[{}])),
+    _case(
+        "allowed subject of too many bytes",
+        f"{ALLOWED}[0].subjects[0].value",
+        _allowed({"from": "Anyone"}, subjects=[{"value": "ü" * 128}]),
+    ),
+    _case(
+        "all origins and one",
+        "spec.proxy.grpcWeb.allowOrigins",
+        _proxy(grpcWeb={"allowOrigins": ["*", "https://shop.example.com"]}),
+    ),
+    _case("origin with a path", "spec.proxy.grpcWeb.allowOrigins[0]", _proxy(grpcWeb={"allowOrigins": ["http://a/b"]})),
+    _case(
+        "more at least than at most",
+        "spec.proxy.autoscaling.minReplicas",
+        _proxy(autoscaling={"minReplicas": 3, "maxReplicas": 2}),
+    ),
+    _case("autoscaling without end", "spec.proxy.autoscaling.maxReplicas", _proxy(autoscaling={})),
+    _case(
+        "traffic policy inside the cluster",
+        "spec.proxy.service.externalTrafficPolicy",
+        _proxy(service={"externalTrafficPolicy": "Local"}),
+    ),
+    _case("unknown balancing", "spec.proxy.balancing", _proxy(balancing="Random")),
+    _case("headers too small", "spec.proxy.connections.maxHeaderBytes", _proxy(connections={"maxHeaderBytes": "1Ki"})),
+    _case("no connections", "spec.proxy.connections.maxConnections", _proxy(connections={"maxConnections": 0})),
 )

@@ -191,6 +191,7 @@ def _proxy(
             *("--log-level", "warning"),
             # Nothing in shared memory: several may run side by side, and one that was killed leaves nothing behind.
             "--disable-hot-restart",
+            "--reject-unknown-dynamic-fields",
         ),
         grace=_ENVOY_GRACE,
     )

@@ -53,7 +53,7 @@ class Jwt:
     """JSON Web Tokens in the header `authorization: Bearer …`; the client is the claim `sub`."""
 
     issuer: str = bounded(min_length=1, max_length=2048)
-    audiences: tuple[str, ...] = bounded((), max_items=16, item_max_length=2048)
+    audiences: tuple[str, ...] = bounded((), max_items=16, unique=True, item_max_length=2048)
     jwks: Jwks
 
 
@@ -114,7 +114,7 @@ class Permission:
 
     name: str = bounded(min_length=1, max_length=63, pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     clients: tuple[Identity, ...] = bounded(min_items=1, max_items=64)
-    actions: tuple[Action, ...] = bounded((Action.PUBLISH, Action.SUBSCRIBE), min_items=1, max_items=2)
+    actions: tuple[Action, ...] = bounded((Action.PUBLISH, Action.SUBSCRIBE), min_items=1, max_items=2, unique=True)
     subjects: tuple[SubjectMatch, ...] = bounded((), max_items=64)
 
 

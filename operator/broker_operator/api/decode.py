@@ -6,7 +6,7 @@ import dataclasses
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, cast
 
@@ -87,12 +87,17 @@ def _decode_list(
     items = [decode(kind, item, f"{path}[{i}]", problems, bounds.item or NONE) for i, item in enumerate(value)]
     if any(item is INVALID for item in items):
         return INVALID
+    if bounds.unique:
+        problems.extend(Problem(f"{path}[{i}]", f"{_shown(item)} is listed twice") for i, item in _repeated(items))
     if bounds.key is not None:
-        keys = [getattr(item, bounds.key) for item in items]
-        for index, key in enumerate(keys):
-            if key in keys[:index]:
-                problems.append(Problem(f"{path}[{index}].{json_name(bounds.key)}", f"{_shown(key)} is used twice"))
+        keys, name = [getattr(item, bounds.key) for item in items], json_name(bounds.key)
+        problems.extend(Problem(f"{path}[{i}].{name}", f"{_shown(key)} is used twice") for i, key in _repeated(keys))
     return tuple(items)
+
+
+def _repeated(items: list[Any]) -> Iterator[tuple[int, Any]]:
+    """Each item that has stood in the list before, and where it stands again."""
+    return ((index, item) for index, item in enumerate(items) if item in items[:index])
 
 
 def _decode_map(value: Any, path: str, problems: list[Problem], bounds: Bounds, refuse: Callable[[str], None]) -> Any:

@@ -25,6 +25,8 @@ class Bounds:
     max_items: int | None = None
     max_properties: int | None = None
     item: Bounds | None = None
+    unique: bool = False
+    """For a list: no value stands in it twice (`x-kubernetes-list-type: set`)."""
     key: str | None = None
     """For a list of objects: the field whose values must differ (`x-kubernetes-list-map-keys`)."""
     smallest: Quantity | None = None
@@ -69,7 +71,10 @@ def _field(default: Any, bounds: Bounds) -> Any:
     return dataclasses.field(default=default, metadata={_KEY: bounds})
 
 
+_ACRONYMS = {"ca": "CA", "cpu": "CPU"}
+
+
 def json_name(name: str) -> str:
-    """`max_body_bytes` → `maxBodyBytes`."""
+    """`max_body_bytes` → `maxBodyBytes`, `client_ca_secret_name` → `clientCASecretName`, `from_` → `from`."""
     head, *rest = name.split("_")
-    return head + "".join(map(str.capitalize, rest))
+    return head + "".join(_ACRONYMS.get(word, word.capitalize()) for word in rest)

@@ -52,7 +52,7 @@ class Balancing(StrEnum):
 class GrpcWeb:
     """Browsers may call too, by gRPC-Web; pages of which origins, and how long they may remember that (CORS)."""
 
-    allow_origins: tuple[str, ...] = bounded((), max_items=32, item_max_length=253, item_pattern=ORIGIN)
+    allow_origins: tuple[str, ...] = bounded((), max_items=32, unique=True, item_max_length=253, item_pattern=ORIGIN)
     """Empty: only pages of the same origin."""
     max_age_seconds: int = bounded(600, minimum=0, maximum=86400)
 

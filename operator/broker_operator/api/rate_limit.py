@@ -94,7 +94,7 @@ class Rule:
     limit: Limit
     subject: Subject | None = None
     client: Client | None = None
-    methods: tuple[Method, ...] = bounded((), max_items=6)
+    methods: tuple[Method, ...] = bounded((), max_items=6, unique=True)
     shadow: bool = False
     """Whether what is over the limit is only counted, and served all the same."""
 

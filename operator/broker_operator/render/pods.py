@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from broker_operator.api import BrokerCluster, PodSettings
@@ -39,6 +40,7 @@ def template(
     account: str,
     container: Object,
     volumes: list[Object],
+    init_containers: Sequence[Object] = (),
 ) -> Object:
     """A pod template. The operator's version is not in it, so that an upgrade of the operator restarts no pod."""
     metadata: Object = {"labels": {**settings.pod_labels, **names.labels(cluster, component)}}
@@ -60,6 +62,7 @@ def template(
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             **_placement(cluster, component, settings),
+            **_without_empty({"initContainers": list(init_containers)}),
             "containers": [container],
             "volumes": volumes,
         },

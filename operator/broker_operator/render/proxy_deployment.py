@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render import config_map, envoy, names, pods
-from broker_operator.render.envoy.names import SERVICE
+from broker_operator.render import config_map, envoy, names, pods, proxy_secrets
+from broker_operator.render.envoy import stats
 from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
 from broker_operator.render.settings import RenderSettings
 
@@ -16,11 +16,11 @@ DEFAULT_WORKERS = 2
 MAX_WORKERS = 64
 
 _STARTUP_PROBE: Object = {
-    # Through the proxy to a broker: a proxy that knows no healthy broker yet would refuse its first clients. Later a
-    # proxy stays ready without brokers: a quick UNAVAILABLE tells clients more than a Service without endpoints.
-    "grpc": {"port": GRPC_PORT, "service": SERVICE},
+    # A proxy that knows no healthy broker yet would refuse its first clients. Later a proxy stays ready without
+    # brokers: a quick UNAVAILABLE tells clients more than a Service without endpoints.
+    "exec": {"command": ["/usr/local/bin/started"]},
     "periodSeconds": 1,
-    "timeoutSeconds": 2,
+    "timeoutSeconds": 5,
     # For a day: to restart the proxy would not bring a broker.
     "failureThreshold": 86_400,
 }
@@ -40,6 +40,8 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
             *("--concurrency", str(_workers(proxy.resources.limits))),
             *("--log-level", "warning"),
             "--disable-hot-restart",
+            # Unknown fields are passed over otherwise, with a warning.
+            "--reject-unknown-dynamic-fields",
             # Over this time ever more answers of a draining proxy say GOAWAY; by then every client that calls has gone.
             *("--drain-time-s", str(max(1, proxy.drain_seconds // 2))),
         ],
@@ -48,17 +50,19 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
             # The whole directory: a file mounted by subPath would never change.
             {"name": "config", "mountPath": config_map.DIRECTORY, "readOnly": True},
             {"name": "admin", "mountPath": config_map.ADMIN_DIRECTORY},
+            *proxy_secrets.mounts(proxy),
         ],
         # Envoy ends at once on SIGTERM; the drain comes before.
         lifecycle={"preStop": {"exec": {"command": ["/usr/local/bin/drain", f"--budget={proxy.drain_seconds}"]}}},
         startupProbe=_STARTUP_PROBE,
-        readinessProbe=pods.probe("http-stats", "/ready", periodSeconds=2, timeoutSeconds=2, failureThreshold=2),
+        readinessProbe=pods.probe("http-stats", stats.READY, periodSeconds=2, timeoutSeconds=2, failureThreshold=2),
         # Not /ready: a proxy that drains is alive.
         livenessProbe={"tcpSocket": {"port": "http-stats"}, "periodSeconds": 10, "failureThreshold": 3},
     )
     volumes: list[Object] = [
         {"name": "config", "configMap": {"name": name}},
         {"name": "admin", "emptyDir": {"sizeLimit": "1Mi"}},
+        *proxy_secrets.volumes(proxy),
     ]
     yield pods.deployment(
         names.metadata(cluster, settings, name, names.PROXY),
@@ -66,7 +70,15 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
         # A new proxy serves before an old one goes.
         {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         names.selector(cluster, names.PROXY),
-        pods.template(cluster, names.PROXY, proxy, account=name, container=container, volumes=volumes),
+        pods.template(
+            cluster,
+            names.PROXY,
+            proxy,
+            account=name,
+            container=container,
+            volumes=volumes,
+            init_containers=proxy_secrets.init_containers(cluster, settings),
+        ),
     )
 
 

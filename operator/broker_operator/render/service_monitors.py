@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from broker_operator.api import BrokerCluster
 from broker_operator.render import names
+from broker_operator.render.envoy import stats
 from broker_operator.render.names import Object
 from broker_operator.render.settings import RenderSettings
 
@@ -17,7 +18,7 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
     if not cluster.spec.monitoring.enabled or KIND not in settings.available_kinds:
         return
     yield _monitor(cluster, settings, names.broker(cluster), names.BROKER, "http", "/metrics")
-    yield _monitor(cluster, settings, names.proxy(cluster), names.PROXY, "http-stats", "/stats/prometheus")
+    yield _monitor(cluster, settings, names.proxy(cluster), names.PROXY, "http-stats", stats.METRICS)
 
 
 def _monitor(

@@ -13,7 +13,7 @@ import yaml
 from broker_operator.api import parse
 from broker_operator.kube import BROKER_CLUSTER, Invalid, Kube, KubeError, Manifest, kind_of
 from broker_operator.render import RenderSettings, render
-from tests.support.clusters import each, exact, limited, manifest, postgres, total
+from tests.support.clusters import access, each, exact, limited, manifest, postgres, total
 from tests.support.invalid_specs import INVALID_SPECS, InvalidSpec
 from tests.support.scratch import Scratch
 
@@ -55,6 +55,8 @@ async def test_the_defaults_are_those_of_the_parser(kube: Kube, room: Scratch) -
         limited(total(1), each(2), exact("a", 3)),
         {"storage": {"sqlite": {}}, "broker": {"tolerations": [{}]}},
         postgres(3),
+        access({"from": "APIKey"}, grpcWeb={}, autoscaling={"maxReplicas": 3}, connections={"idleSeconds": 60}),
+        limited({**total(1), "client": {"type": "Distinct", "from": "Address"}}, service={"address": "limits.svc:80"}),
     ):
         stored = await dry_run(kube, in_room(room, spec))
         assert parse(stored).spec == parse(manifest(spec)).spec

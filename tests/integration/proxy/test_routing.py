@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import urllib.error
-import urllib.request
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,6 @@ from tests.support.envoy import Caller, batch, caller, manager, running_envoy
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVING = health_pb2.HealthCheckResponse.SERVING
-
-
-def http_get(address: str, path: str, method: str = "GET") -> tuple[int, str]:
-    request = urllib.request.Request(f"http://{address}{path}", method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, ""
 
 
 async def until_passed(client: Caller, subject: str) -> None:
@@ -224,23 +213,6 @@ async def test_a_body_of_the_largest_size_passes() -> None:
                 await stream.write(frame)
                 assert len((await stream.read()).ids) == 1
             stream.cancel()
-
-
-async def test_probes_and_metrics_and_nothing_else_are_open_to_the_network() -> None:
-    async with running_backend() as backend:
-        async with running_envoy(limited(each(1)), [backend.port]) as proxy, caller(proxy.address) as client:
-            await client.publish("a")
-            with pytest.raises(grpc.aio.AioRpcError):
-                await client.publish("a")
-            get = lambda *args: asyncio.to_thread(http_get, proxy.stats_address, *args)  # noqa: E731
-            assert (await get("/ready"))[0] == 200
-            status, text = await get("/stats/prometheus")
-            assert status == 200
-            for path, method in (("/config_dump", "GET"), ("/", "GET"), ("/quitquitquit", "POST"), ("/ready", "POST")):
-                assert (await get(path, method))[0] == 404
-    tags = 'envoy_cluster_name="broker",grpc_service="broker.Broker",grpc_method="Publish"'
-    assert f"envoy_cluster_grpc_0{{{tags}}} 1" in text
-    assert 'envoy_http_local_rate_limit_rate_limited{envoy_local_http_ratelimit_prefix="broker"} 1' in text
 
 
 async def test_a_call_that_fails_is_logged_as_json(capfd: pytest.CaptureFixture[str]) -> None:

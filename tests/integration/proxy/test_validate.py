@@ -1,5 +1,6 @@
 """Every kind of spec renders to a configuration that the real Envoy takes without a complaint."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,19 @@ import yaml
 
 from broker_operator.api import parse
 from broker_operator.render import envoy
-from tests.support.clusters import each, exact, limited, manifest, total
-from tests.support.envoy import places, validate
+from tests.support.clusters import authenticated, each, exact, limited, manifest, total
+from tests.support.envoy import mount, places, validate
+from tests.support.tls import Authority, Pair
 
 SAMPLES = Path(__file__).parents[3] / "manifests" / "samples"
+# Of RFC 7515, A.3.
+KEY = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+}
+JWT = {"issuer": "https://issuer.example", "audiences": ["broker"], "jwks": {"inline": json.dumps({"keys": [KEY]})}}
 SPECS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "total": limited(total(1)),
@@ -25,12 +35,25 @@ SPECS: dict[str, dict[str, Any]] = {
     "as-many-as-allowed": limited(*(exact(f"subject-{index}", index + 1) for index in range(64))),
     "large-bodies": {**limited(each(5)), "limits": {"maxBodyBytes": "64Mi"}},
     "tiny-bodies": {"limits": {"maxBodyBytes": "1"}},
+    "tls": {"proxy": {"tls": {"secretName": "orders-tls"}}},
+    "client-certificates": {"proxy": {"tls": {"secretName": "orders-tls", "clientCASecretName": "orders-clients"}}},
+    "api-keys": authenticated(apiKeys={"secretName": "keys"}),
+    "tokens": authenticated(jwt=JWT),
+    "tokens-with-fetched-keys": authenticated(jwt={**JWT, "jwks": {"uri": "https://issuer.example/keys"}}),
+    "api-keys-and-tokens": authenticated(apiKeys={"secretName": "keys", "header": "x-key"}, jwt=JWT),
     **{file.stem: yaml.safe_load(file.read_text())["spec"] for file in sorted(SAMPLES.glob("*.yaml"))},
 }
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return Authority(tmp_path_factory.mktemp("authority"), "servers").issue("proxy")
+
+
 @pytest.mark.parametrize("name", SPECS)
-def test_envoy_takes_it(name: str, tmp_path: Path) -> None:
+def test_envoy_takes_it(name: str, tmp_path: Path, certificate: Pair) -> None:
+    mount(tmp_path / "server-tls", {"tls.crt": certificate.certificate, "tls.key": certificate.key})
+    mount(tmp_path / "client-ca", {"ca.crt": certificate.certificate})
     config = envoy.whole(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2))
     assert validate(config, tmp_path) == ""
 

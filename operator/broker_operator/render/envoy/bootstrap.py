@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import clusters, connections
+from broker_operator.render.envoy import clusters, connections, stats
 from broker_operator.render.envoy.listeners import listeners
 from broker_operator.render.envoy.names import METHODS, PROXY_CLUSTER, Config
 from broker_operator.render.envoy.places import Places
@@ -18,7 +18,7 @@ def whole(cluster: BrokerCluster, places: Places) -> Config:
     """Everything in one configuration, for `envoy --mode validate`, which does not look into other files."""
     sources, routing = Sources(None), routes(cluster)
     resources = {
-        "listeners": listeners(cluster, places, sources, routing),
+        "listeners": [*listeners(cluster, places, sources, routing), stats.listener(places)],
         "clusters": [*clusters.fixed(places), *clusters.followed(cluster, places, sources)],
         "secrets": sources.secrets,
     }
@@ -35,7 +35,7 @@ def files(cluster: BrokerCluster, places: Places, directory: str) -> dict[str, C
     brokers = clusters.followed(cluster, places, sources)
     start = {
         **_process(cluster, places),
-        "static_resources": {"clusters": clusters.fixed(places)},
+        "static_resources": {"listeners": [stats.listener(places)], "clusters": clusters.fixed(places)},
         "dynamic_resources": {"lds_config": sources.watched(LISTENERS), "cds_config": sources.watched(CLUSTERS)},
     }
     return {BOOTSTRAP: start, **sources.files(listening, brokers, routing)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import balancing, tls
+from broker_operator.render.envoy import access, balancing, tls
 from broker_operator.render.envoy.names import (
     ADMIN_CLUSTER,
     BROKER_CLUSTER,
@@ -45,6 +45,7 @@ def followed(cluster: BrokerCluster, places: Places, sources: Sources) -> list[C
         # A call is refused, not queued without end, when this many are under way.
         _brokers(BROKER_CLUSTER, cluster, places, sources, max_requests=100_000),
         _brokers(STREAM_CLUSTER, cluster, places, sources, max_requests=1_000_000),
+        *access.clusters(cluster.spec.proxy.authentication, places),
     ]
 
 

@@ -1,16 +1,20 @@
-"""Where the proxy is spoken to: the clients' listener, and a read-only one for probes and Prometheus."""
+"""Where clients speak to the proxy."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import access, balancing, connections, limits
+from broker_operator.render.envoy import access, balancing, connections, headers, limits, tls
 from broker_operator.render.envoy.names import (
-    ADMIN_CLUSTER,
+    API_KEY_HEADER,
+    CERTIFICATE_HEADER,
     GRPC_STATS,
     LISTENER,
     METHODS,
     ROUTER,
     SERVICE,
+    TOKEN_HEADER,
     Config,
     socket_address,
     typed,
@@ -24,19 +28,23 @@ _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 
 
 def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> list[Config]:
-    """Both listeners. What users change often is not here but in the routes: a changed listener cuts its streams."""
+    """What users change often is not here but in the routes: a changed listener cuts its streams."""
     return [
-        _listener("grpc", places.listen, _clients(cluster, places, sources, routing)),
-        {**_listener("stats", places.stats, _stats()), "ignore_global_conn_limit": True},
+        _listener(
+            "grpc",
+            places.listen,
+            _clients(cluster, places, sources, routing),
+            **tls.from_clients(cluster.spec.proxy.tls, ["h2"], places, sources),
+        )
     ]
 
 
-def _listener(name: str, at: Address, manager: Config) -> Config:
+def _listener(name: str, at: Address, manager: Config, **chain: Any) -> Config:
     return {
         "name": name,
         "address": socket_address(at.host, at.port),
         "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}], **chain}
         ],
     }
 
@@ -50,10 +58,12 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
         use_remote_address=True,
         generate_request_id=False,
         **connections.manager_options(proxy.connections),
+        early_header_mutation_extensions=headers.stripped(),
         access_log=[_error_log()],
         http_filters=[
             {"name": GRPC_STATS, "typed_config": _grpc_stats()},
-            *access.filters(proxy, places, sources),
+            *access.filters(proxy.authentication, places, sources),
+            headers.filter_(),
             limits.extraction_filter(places.descriptor_set),
             *balancing.filters(proxy.balancing),
             limits.limit_filter(),
@@ -90,31 +100,11 @@ def _error_log() -> Config:
                     "details": "%RESPONSE_CODE_DETAILS%",
                     "duration_ms": "%DURATION%",
                     "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+                    "certificate": f"%REQ({CERTIFICATE_HEADER})%",
+                    "token": f"%REQ({TOKEN_HEADER})%",
+                    "api_key": f"%REQ({API_KEY_HEADER})%",
                     "broker": "%UPSTREAM_HOST%",
                 }
             },
         ),
     }
-
-
-def _stats() -> Config:
-    return typed(
-        _MANAGER,
-        stat_prefix="stats",
-        http_filters=[{"name": ROUTER, "typed_config": typed(_ROUTER)}],
-        route_config={
-            "name": "stats",
-            "virtual_hosts": [
-                {
-                    "name": "stats",
-                    "domains": ["*"],
-                    "routes": [_read_only("/ready"), _read_only("/stats/prometheus")],
-                }
-            ],
-        },
-    )
-
-
-def _read_only(path: str) -> Config:
-    only_get = [{"name": ":method", "string_match": {"exact": "GET"}}]
-    return {"match": {"path": path, "headers": only_get}, "route": {"cluster": ADMIN_CLUSTER}}

@@ -20,7 +20,7 @@ class Places:
     listen: Address
     """Where clients come in."""
     stats: Address
-    """Where `GET /ready` and `GET /stats/prometheus` are answered, and nothing else."""
+    """Where probes, Prometheus and the operator ask (stats.py)."""
     quota: Address
     """Where brokers ask whether a limit has room for the messages of a frame."""
     admin_socket: str
@@ -39,3 +39,5 @@ class Places:
     """The directory of what proxies and brokers prove themselves to each other with: ca.crt, tls.crt, tls.key."""
     api_keys: str
     """The directory of the file that is made of the clients' API keys."""
+    system_ca: str = "/etc/ssl/certs/ca-certificates.crt"
+    """The authorities that this machine trusts, in PEM."""

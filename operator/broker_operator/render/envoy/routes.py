@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import limits
+from broker_operator.render.envoy import access, headers, limits
 from broker_operator.render.envoy.names import (
     BROKER_CLUSTER,
     ROUTE_CONFIG,
@@ -37,7 +37,10 @@ def routes(cluster: BrokerCluster) -> Config:
                 "domains": ["*"],
                 # Reading the subject holds a whole message, whatever the HTTP/2 window.
                 "request_body_buffer_limit": frame,
-                "typed_per_filter_config": limits.limits(cluster.spec.proxy.rate_limit, cluster.spec.proxy.replicas),
+                "typed_per_filter_config": {
+                    **headers.mutations(cluster.spec.proxy),
+                    **limits.limits(cluster.spec.proxy.rate_limit, cluster.spec.proxy.replicas),
+                },
                 "routes": [
                     _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
                     _call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING),
@@ -45,8 +48,8 @@ def routes(cluster: BrokerCluster) -> Config:
                     _stream(f"/{SERVICE}/Subscribe"),
                     _stream(f"/{SERVICE}/SubscribeBatch"),
                     _stream(f"/{SERVICE}/PublishStream"),
-                    _unlimited(_stream("/grpc.health.v1.Health/Watch")),
-                    _unlimited(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
+                    _open(_stream("/grpc.health.v1.Health/Watch")),
+                    _open(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
                     _unlimited(_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")),
                     _unlimited(_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")),
                     _unlimited(_no_such_call()),
@@ -98,6 +101,11 @@ def _retry(retry_on: str) -> Config:
 
 def _unlimited(route: Config) -> Config:
     return {**route, "typed_per_filter_config": limits.switched_off()}
+
+
+def _open(route: Config) -> Config:
+    """For everybody: probes have no credentials."""
+    return {**route, "typed_per_filter_config": {**limits.switched_off(), **access.open_to_all()}}
 
 
 def _no_such_call() -> Config:

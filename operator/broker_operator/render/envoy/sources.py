@@ -34,12 +34,16 @@ class Sources:
             return {"route_config": config}
         return {"rds": {"route_config_name": ROUTE_CONFIG, "config_source": self.watched(ROUTES)}}
 
-    def http_filter(self, name: str, config: Config) -> Config:
-        """An HTTP filter whose configuration may change without cutting a stream. `name` is its kind too."""
+    def http_filter(self, name: str, config: Config, *, completed_in: str | None = None) -> Config:
+        """An HTTP filter whose configuration may change without cutting a stream. `name` is its kind too.
+
+        `completed_in`: the directory where another program puts the file once it has added what is secret.
+        """
         self._filters[name] = config
         if self.directory is None:
             return {"name": name, "typed_config": config}
-        discovery = {"config_source": self.watched(_filter_file(name)), "type_urls": [config["@type"]]}
+        source = self.watched(filter_file(name), completed_in)
+        discovery = {"config_source": source, "type_urls": [config["@type"]]}
         return {"name": name, "config_discovery": discovery}
 
     def secret(self, name: str, secret: Config) -> Config:
@@ -49,11 +53,14 @@ class Sources:
             return {"name": name}
         return {"name": name, "sds_config": self.watched(_secret_file(name))}
 
-    def watched(self, file: str) -> Config:
-        """A ConfigSource. A mounted ConfigMap changes by swapping a symlink: seen only by who watches its directory."""
+    def watched(self, file: str, directory: str | None = None) -> Config:
+        """A ConfigSource. A mounted ConfigMap changes by swapping a symlink: seen only by who watches its directory.
+
+        `directory`: another than that of all files.
+        """
         if self.directory is None:
             raise ValueError("one configuration that has all in it watches no files")
-        path = PurePosixPath(self.directory, file)
+        path = PurePosixPath(directory or self.directory, file)
         return {
             "resource_api_version": "V3",
             "path_config_source": {"path": str(path), "watched_directory": {"path": str(path.parent)}},
@@ -73,7 +80,7 @@ class Sources:
             # One resource a file: Envoy refuses more in a file of secrets.
             **{_secret_file(name): [typed(_SECRET, **secret)] for name, secret in self._secrets.items()},
             **{
-                _filter_file(name): [typed(_FILTER, name=name, typed_config=config)]
+                filter_file(name): [typed(_FILTER, name=name, typed_config=config)]
                 for name, config in self._filters.items()
             },
         }
@@ -85,5 +92,6 @@ def _secret_file(name: str) -> str:
     return f"sds-{name}.json"
 
 
-def _filter_file(name: str) -> str:
+def filter_file(name: str) -> str:
+    """The file with the configuration of an HTTP filter."""
     return f"ecds-{name.rpartition('.')[2]}.json"

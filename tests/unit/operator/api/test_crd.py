@@ -13,6 +13,7 @@ import yaml
 from broker_operator.api import GROUP, KIND, PLURAL, VERSION, Quantity, Spec
 from broker_operator.api.decode import decode
 from broker_operator.api.fields import NONE, Bounds, bounds_of, json_name
+from broker_operator.api.proxy_rules import RESERVED_HEADER
 from broker_operator.api.quantity import PATTERN
 
 FILE = Path(__file__).parents[4] / "manifests" / "crd" / "brokerclusters.yaml"
@@ -56,6 +57,7 @@ def walk(kind: Any, schema: Mapping[str, Any], bounds: Bounds, path: str) -> Non
         assert schema["type"] == "array", path
         key = None if bounds.key is None else [bounds.key]
         assert schema.get("x-kubernetes-list-map-keys") == key, path
+        assert schema["x-kubernetes-list-type"] == ("map" if key else "set" if bounds.unique else "atomic"), path
         walk(typing.get_args(kind)[0], schema["items"], bounds.item or NONE, f"{path}[]")
     elif origin is not None:
         assert schema["type"] == "object", path
@@ -101,6 +103,11 @@ def every_schema(schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, Ma
             yield from every_schema(schema[part], f"{path}.{part}")
 
 
+def rules_of(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    rules: list[Mapping[str, Any]] = schema.get("x-kubernetes-validations", [])
+    return rules
+
+
 def test_schema_and_dataclasses_are_the_same() -> None:
     assert decode(Spec, SPEC["default"], "spec", []) == Spec()
     walk_object(Spec, SPEC, "spec")
@@ -113,7 +120,7 @@ def test_everything_is_bounded_so_that_rules_are_cheap() -> None:
         match schema.get("type"):
             case "array":
                 assert "maxItems" in schema, path
-                assert schema["x-kubernetes-list-type"] in ("map", "atomic"), path
+                assert schema["x-kubernetes-list-type"] in ("map", "set", "atomic"), path
             case "string":
                 assert {"maxLength", "enum", "format"} & set(schema), path
             case "object" if "properties" not in schema:
@@ -124,8 +131,23 @@ def test_every_field_is_described_and_every_rule_has_a_message() -> None:
     for path, schema in every_schema(ROOT, ""):
         if not path.endswith((".items", ".additionalProperties", ".metadata")):
             assert schema.get("description", "").strip(), path
-        for rule in schema.get("x-kubernetes-validations", []):
+        for rule in rules_of(schema):
             assert rule["message"], path
+
+
+def test_every_value_has_an_example() -> None:
+    for path, schema in every_schema(SPEC, "spec"):
+        chosen = "enum" in schema or schema.get("type") == "boolean"
+        inside = "properties" in schema or "properties" in schema.get("items", {})
+        if not (chosen or inside or path.endswith((".items", ".additionalProperties"))):
+            assert "e.g. " in schema["description"], path
+
+
+def test_reserved_headers_are_those_of_the_parser() -> None:
+    rules = [
+        rule["rule"] for path, schema in every_schema(SPEC, "") if path.endswith(".header") for rule in rules_of(schema)
+    ]
+    assert rules == [f"!self.matches('{RESERVED_HEADER}')"] * 2
 
 
 def test_the_names_are_those_of_the_parser() -> None:

@@ -48,13 +48,13 @@ def test_both_forms_say_the_same(tmp_path: Path) -> None:
     whole = envoy.whole(parse(manifest(spec)), places(tmp_path))
     split = files(spec, tmp_path)
     static = whole.pop("static_resources")
-    fixed = split[envoy.BOOTSTRAP].pop("static_resources")["clusters"]
+    fixed = split[envoy.BOOTSTRAP].pop("static_resources")
     assert {**whole, "dynamic_resources": split[envoy.BOOTSTRAP]["dynamic_resources"]} == split[envoy.BOOTSTRAP]
     chain = static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     assert chain.pop("route_config") == untyped(split["rds.json"])[0]
     assert manager(split).pop("rds")
-    assert static["listeners"] == untyped(split["lds.json"])
-    assert static["clusters"] == [*fixed, *untyped(split["cds.json"])]
+    assert static["listeners"] == [*untyped(split["lds.json"]), *fixed["listeners"]]
+    assert static["clusters"] == [*fixed["clusters"], *untyped(split["cds.json"])]
 
 
 def untyped(file: dict[str, Any]) -> list[dict[str, Any]]:

@@ -36,6 +36,19 @@ SPECS: dict[str, dict[str, Any]] = {
     "memory": {"storage": {"type": "Memory", "memory": {"limit": "64Mi"}}, "monitoring": {"enabled": False}},
     "limits": {**limited(total(5000, "Second", burst=10000), each(500, "Second"), exact("audit", 50, "Minute"))},
     "postgres": {**postgres(3, poolSize=4), "proxy": {"replicas": 2}},
+    "access": {
+        "proxy": {
+            "tls": {
+                "secretName": "orders-tls",
+                "clientCASecretName": "orders-clients",
+                "clientCertificates": "Optional",
+            },
+            "authentication": {
+                "apiKeys": {"secretName": "orders-keys"},
+                "jwt": {"issuer": "https://issuer.example", "jwks": {"uri": "https://issuer.example/keys"}},
+            },
+        },
+    },
     "everything": {
         "replicas": 0,
         "storage": {"sqlite": {"size": "10Gi", "storageClassName": "fast"}},

@@ -1,0 +1,71 @@
+"""The headers between proxies and brokers: dropped from clients, set by the proxy.
+
+The values are made by CEL, which knows how to say "else". What could not stand in a header is no identity.
+"""
+
+from __future__ import annotations
+
+from broker_operator.api import Proxy
+from broker_operator.render.envoy.access import TOKEN_PAYLOAD, TOKENS
+from broker_operator.render.envoy.names import CERTIFICATE_HEADER, OWN_HEADERS, TOKEN_HEADER, Config, typed
+
+HEADERS = "envoy.filters.http.header_mutation"
+
+_URI, _DNS, _SUBJECT = (f"connection.{name}_peer_certificate" for name in ("uri_san", "dns_san", "subject"))
+
+
+def _unless_strange(value: str) -> str:
+    """CEL: the value, or nothing when it has control characters, which no header can carry."""
+    return f"{value}.matches('^[^[:cntrl:]]+$') ? {value} : ''"
+
+
+_CERTIFICATE = (
+    f"!connection.mtls ? '' : has({_URI}) ? ({_unless_strange(_URI)}) : has({_DNS}) ? ({_unless_strange(_DNS)}) : "
+    f"{_unless_strange(_SUBJECT)}"
+)
+
+
+_CLAIMS = f"metadata.filter_metadata['{TOKENS}']['{TOKEN_PAYLOAD}']"
+_SUB = f"{_CLAIMS}['sub']"
+_TOKEN = f"'sub' in {_CLAIMS} && type({_SUB}) == string ? ({_unless_strange(_SUB)}) : ''"
+
+
+def stripped() -> list[Config]:
+    """Early mutations of a connection manager: clients send none of our headers."""
+    return [
+        {
+            "name": "envoy.http.early_header_mutation.header_mutation",
+            "typed_config": typed(
+                "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                mutations=[{"remove_on_match": {"key_matcher": {"prefix": OWN_HEADERS}}}],
+            ),
+        }
+    ]
+
+
+def filter_() -> Config:
+    """The HTTP filter that sets what the routes configure. Behind authentication, before what reads the headers."""
+    return {
+        "name": HEADERS,
+        "typed_config": typed("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"),
+    }
+
+
+def mutations(proxy: Proxy) -> Config:
+    """Per route: who the client is."""
+    found = []
+    if proxy.tls is not None and proxy.tls.client_ca_secret_name is not None:
+        found.append(set_header(CERTIFICATE_HEADER, f"%CEL({_CERTIFICATE})%"))
+    if proxy.authentication.jwt is not None:
+        found.append(set_header(TOKEN_HEADER, f"%CEL({_TOKEN})%"))
+    return {
+        HEADERS: typed(
+            "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
+            mutations={"request_mutations": found},
+        )
+    }
+
+
+def set_header(name: str, value: str) -> Config:
+    """A mutation; no header when the value is empty."""
+    return {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
