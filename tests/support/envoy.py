@@ -32,8 +32,15 @@ _EXPECTED = re.compile(
 )
 
 
-def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at: str = "127.0.0.1:0") -> envoy.Places:
-    """One machine; Envoy picks its ports, or listens `at` an address."""
+def places(
+    directory: Path,
+    backends: Sequence[int] = (1,),
+    proxies: int = 1,
+    at: str = "127.0.0.1:0",
+    *,
+    internal_tls: bool = False,
+) -> envoy.Places:
+    """One machine; Envoy picks its ports, or listens `at` an address. With `internal_tls` brokers may speak TLS."""
     host, _, port = at.rpartition(":")
     return envoy.Places(
         listen=envoy.Address(host, int(port)),
@@ -41,7 +48,7 @@ def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at
         quota=envoy.Address("127.0.0.1", 0),
         server_tls=str(directory / "server-tls"),
         client_ca=str(directory / "client-ca"),
-        internal_tls=str(directory / "internal-tls"),
+        internal_tls=str(directory / "internal-tls") if internal_tls else None,
         api_keys=str(directory / "api-keys"),
         admin_socket=str(directory / "admin.sock"),
         descriptor_set=str(DESCRIPTOR_SET),
@@ -173,11 +180,13 @@ async def running_envoy(
 ) -> AsyncIterator[Proxy]:
     """Envoy in front of these ports of this machine, listening `at` an address.
 
-    `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them.
+    `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them;
+    with internal-tls, a spec with TLS makes brokers speak TLS too.
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
-    proxy = Proxy(directory, places(directory, backends, proxies, at), change)
+    here = places(directory, backends, proxies, at, internal_tls="internal-tls" in (secrets or {}))
+    proxy = Proxy(directory, here, change)
     for name, content in (secrets or {}).items():
         proxy.secret(name, content)
     proxy.change(spec)

@@ -2,13 +2,14 @@
 
 from broker_operator.status.condition import Condition, Type, merged, transitions
 from broker_operator.status.observed import Failure, Observed
-from broker_operator.status.report import invalid, paused, report
+from broker_operator.status.report import held_up, invalid, paused, report
 
 __all__ = [
     "Condition",
     "Failure",
     "Observed",
     "Type",
+    "held_up",
     "invalid",
     "merged",
     "paused",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -143,10 +144,9 @@ def test_a_file() -> None:
         ('{"rules": [{"clients": [{"from": "Token"}], "actions": ["publish"]}]}', "rules[0].actions[0] is 'publish'"),
         ('{"rules": [{"clients": [{"from": "Token"}], "actions": []}]}', "rules[0].actions is empty"),
         ('{"rules": [{"clients": [{"from": "Token"}], "subjects": [{}]}]}', "rules[0].subjects[0].value is None"),
-        ('{"rules": [{"clients": [{"from": "Token"}], "subjects": [{"value": "a", "type": "Regex"}]}]}', "type is 'Rege"),
+        ('{"rules": [{"clients": [{"from": "Token"}], "subjects": [{"value": "a", "type": "Re"}]}]}', "].type is 'Re'"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_says_where_it_is_wrong(text: str, says: str) -> None:
-    with pytest.raises(ValueError, match=".") as wrong:
+    with pytest.raises(ValueError, match=re.escape(says)):
         parse(text)
-    assert says in str(wrong.value)
