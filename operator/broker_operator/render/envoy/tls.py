@@ -71,6 +71,11 @@ def _authorities(directory: str) -> Config:
     }
 
 
+def from_brokers(cluster: BrokerCluster, places: Places, sources: Sources) -> Config:
+    """Fields of the filter chain on which brokers ask for quota."""
+    return {}
+
+
 def _certificate(directory: str) -> Config:
     return {
         "tls_certificate": {
