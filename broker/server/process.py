@@ -152,7 +152,8 @@ async def _serve(
         check_free(settings.peer_listen, "other brokers")
     door = make_door(settings, tls.credentials if tls else None)
     mesh = _mesh(settings, store, metrics)
-    service = Service(door, store, settings.limits, metrics, mesh, authorization)
+    towards_proxies = tls.towards_proxies if tls else lambda: None
+    service = Service(door, store, settings.limits, metrics, mesh, authorization, towards_proxies)
     listen = await door.start(service.handle)
     DoorMetrics(metrics.registry, door.counters)
     peers = f" peers={await _join(mesh, service, settings.peer_listen)}" if mesh is not None else ""

@@ -8,6 +8,7 @@ from broker.api.broker_pb2 import PublishBatchRequest
 from broker.engine.engine import Engine
 from broker.engine.publication import Outcomes, Publication, all_new
 from broker.errors import NotAuthorized, Refused
+from broker.server.asking import ClientTls
 from broker.server.authorization import Authorization
 from broker.server.calls import CANCELLED, CallMetrics
 from broker.server.charging import Rooms, charged, none_has_room
@@ -30,12 +31,14 @@ PORTION_CALLS, PORTION_BYTES = 1000, 1 << 20
 class Publishing:
     """Translates the three ways to publish."""
 
-    def __init__(self, door: Door, engine: Engine, metrics: Metrics, authorization: Authorization) -> None:
+    def __init__(
+        self, door: Door, engine: Engine, metrics: Metrics, authorization: Authorization, tls: ClientTls
+    ) -> None:
         self._door = door
         self._engine = engine
         self._authorization = authorization
         self._metrics = metrics
-        self._quota = Quota(metrics)
+        self._quota = Quota(metrics, tls)
         self._unary = CallMetrics(metrics, "Publish")
         self._batch = CallMetrics(metrics, "PublishBatch")
         self._stream = CallMetrics(metrics, "PublishStream")

@@ -11,6 +11,7 @@ from broker.engine.peers import Peers
 from broker.engine.rules import Limits
 from broker.errors import NotAuthorized, Refused, Unavailable
 from broker.server import reflection
+from broker.server.asking import ClientTls
 from broker.server.authorization import Authorization
 from broker.server.calls import CallMetrics
 from broker.server.door import Answer, Arrivals, Call, Door, Ending, Route
@@ -57,6 +58,7 @@ class Service:
         metrics: Metrics,
         peers: Peers | None = None,
         authorization: Authorization | None = None,
+        tls: ClientTls = lambda: None,
     ) -> None:
         self._door = door
         self._authorization = authorization = authorization or Authorization(metrics)
@@ -65,7 +67,7 @@ class Service:
         self._outlet = DoorOutlet(door, metrics)
         self.engine = Engine(store, limits, metrics, self._outlet, encode_messages, self._found, peers=peers)
         self.health = Health(door)
-        self._publishing = Publishing(door, self.engine, metrics, authorization)
+        self._publishing = Publishing(door, self.engine, metrics, authorization, tls)
         self._subscribing = Subscribing(self.engine, self._outlet, metrics, authorization)
         self._fetches = CallMetrics(metrics, "Fetch")
         self._fetch_began: dict[int, float] = {}

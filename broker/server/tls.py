@@ -43,7 +43,12 @@ class TlsFiles:
         self._metrics = metrics
         self._seen = stamp(tls.files)
         self.credentials = read_credentials(tls)
+        self._towards_proxies = _towards_proxies(tls)
         self._show_expiry()
+
+    def towards_proxies(self) -> ssl.SSLContext | None:
+        """Return what connections to proxies speak TLS by, where both sides must show a certificate: the same files."""
+        return self._towards_proxies
 
     async def follow(self, use: Callable[[Credentials], None]) -> None:
         """Hand over what the files have become, each time they change, until cancelled.
@@ -55,12 +60,14 @@ class TlsFiles:
     async def _reload(self, use: Callable[[Credentials], None]) -> None:
         try:
             credentials = await asyncio.to_thread(read_credentials, self._tls)
+            towards_proxies = await asyncio.to_thread(_towards_proxies, self._tls)
             use(credentials)
         except (OSError, ValueError) as error:
             self._metrics.tls_reloads.labels("failed").inc()
             log.error("the new TLS files cannot be used, so the ones before them stay in use: %s", error)
         else:
             self.credentials = credentials
+            self._towards_proxies = towards_proxies
             self._metrics.tls_reloads.labels("ok").inc()
             self._show_expiry()
             log.info("new connections use the new certificate in %s", self._tls.cert_file)
@@ -94,6 +101,17 @@ def read_credentials(tls: Tls) -> Credentials:
         raise OSError(f"--tls-cert-file {tls.cert_file}, --tls-key-file {tls.key_file}: {_reason(error)}") from None
     client_ca = _chain(tls.client_ca_file, "--tls-client-ca-file") if tls.client_ca_file else None
     return Credentials(certificate, key, client_ca)
+
+
+def _towards_proxies(tls: Tls) -> ssl.SSLContext | None:
+    if tls.client_ca_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # They are asked by their addresses, which no certificate has. That ours have signed it says enough.
+    context.check_hostname = False
+    context.load_verify_locations(tls.client_ca_file)
+    context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_passphrase)
+    return context
 
 
 def _chain(path: Path, option: str) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -17,12 +18,12 @@ from broker_operator.reconcile.certificates import LIFE, SPREAD, Material, issue
 from broker_operator.render import internal_hosts
 from tests.support.broker import BrokerProcess
 from tests.support.brokers import DOORS, eventually, metric
-from tests.support.clusters import manifest
+from tests.support.clusters import each, limited, manifest
 from tests.support.envoy import Proxy, mount, running_envoy
 from tests.support.tls import Authority
 from tests.support.wire import Wire, message, wire
 
-SPEC = {"proxy": {"tls": {"secretName": "orders-tls"}}}
+SPEC: dict[str, Any] = {"proxy": {"tls": {"secretName": "orders-tls"}}}
 HOSTS = internal_hosts(parse(manifest(SPEC)))
 
 
@@ -47,13 +48,15 @@ async def broker(door: str, files: Path, material: Material, *options: str) -> A
 
 
 @asynccontextmanager
-async def front(process: BrokerProcess, material: Material, authority: Authority) -> AsyncIterator[Proxy]:
+async def front(
+    process: BrokerProcess, material: Material, authority: Authority, spec: dict[str, Any] = SPEC
+) -> AsyncIterator[Proxy]:
     public = authority.issue("proxy")
     secrets = {
         "server-tls": {"tls.crt": public.certificate, "tls.key": public.key},
         "internal-tls": material.data(),
     }
-    async with running_envoy(SPEC, [int(process.address.rpartition(":")[2])], secrets=secrets) as proxy:
+    async with running_envoy(spec, [int(process.address.rpartition(":")[2])], secrets=secrets) as proxy:
         yield proxy
 
 
@@ -87,6 +90,23 @@ async def test_only_proxies_get_to_a_broker(door: str, tmp_path: Path, authority
                 failure = await stranger.failure("Fetch", pb.FetchRequest(subject="greetings", id=1))
             assert failure.code is grpc.StatusCode.UNAVAILABLE
             assert not failure.reason
+
+
+async def test_brokers_ask_proxies_for_quota_by_the_same_certificates(
+    door: str, tmp_path: Path, authority: Authority
+) -> None:
+    material = issued(HOSTS, utc_now())
+    spec = {"proxy": {**SPEC["proxy"], **limited(each(5))["proxy"]}}
+    async with broker(door, tmp_path / "tls", material) as process, front(process, material, authority, spec) as proxy:
+        await proxy.until_healthy(1)
+        async with client(proxy, authority) as calls:
+            answer = await calls.publish_batch([message("greetings")] * 8)
+            assert sum(map(bool, answer.ids)) == 5
+            assert {error.reason for error in answer.errors} == {"RATE_LIMITED"}
+            # The proxy itself counts in the same bucket.
+            failure = await calls.failure("Publish", message("greetings"))
+            assert failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await metric(process, "broker_quota_questions_total{result=failed}") == 0
 
 
 async def test_a_proxy_sends_nothing_to_brokers_of_somebody_else(tmp_path: Path, authority: Authority) -> None:

@@ -45,6 +45,15 @@ def to_brokers(cluster: BrokerCluster, places: Places, sources: Sources) -> Conf
     return _socket(_CLIENT, {"common_tls_context": common, "sni": broker_host(cluster)})
 
 
+def from_brokers(cluster: BrokerCluster, places: Places, sources: Sources) -> Config:
+    """Fields of the filter chain on which brokers ask for quota: the same the other way round."""
+    directory = places.internal_tls
+    if cluster.spec.proxy.tls is None or directory is None:
+        return {}
+    common = _mutual(directory, broker_host(cluster), sources)
+    return _socket(_SERVER, {"common_tls_context": common, "require_client_certificate": True})
+
+
 def _mutual(directory: str, name: str, sources: Sources) -> Config:
     """Show our own certificate, and take only another that one of our authorities has signed for this name."""
     matched = [{"san_type": "DNS", "matcher": {"exact": name}}]
@@ -69,11 +78,6 @@ def _authorities(directory: str) -> Config:
             "watched_directory": {"path": directory},
         }
     }
-
-
-def from_brokers(cluster: BrokerCluster, places: Places, sources: Sources) -> Config:
-    """Fields of the filter chain on which brokers ask for quota."""
-    return {}
 
 
 def _certificate(directory: str) -> Config:
