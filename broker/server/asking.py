@@ -1,6 +1,7 @@
 """Asking a proxy over HTTP/1.1: a few connections, one question at a time on each.
 
-Where proxies and brokers prove themselves to each other, over TLS. Envoy takes many questions at once on one connection for an attack, so nothing is sent before the last answer is there.
+Where proxies and brokers prove themselves to each other, over TLS. Envoy takes many questions at once on one connection
+for an attack, so nothing is sent before the last answer is there.
 """
 
 import asyncio
