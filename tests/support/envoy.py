@@ -33,9 +33,18 @@ _EXPECTED = re.compile(
 
 
 def places(
-    directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at: str = "127.0.0.1:0", quota: int = 1
+    directory: Path,
+    backends: Sequence[int] = (1,),
+    proxies: int = 1,
+    at: str = "127.0.0.1:0",
+    quota: int = 1,
+    *,
+    internal_tls: bool = False,
 ) -> envoy.Places:
-    """One machine; Envoy picks its ports, or listens `at` an address. That for `quota` is told to brokers."""
+    """One machine; Envoy picks its ports, or listens `at` an address. That for `quota` is told to brokers.
+
+    With `internal_tls` brokers may speak TLS.
+    """
     host, _, port = at.rpartition(":")
     return envoy.Places(
         listen=envoy.Address(host, int(port)),
@@ -43,7 +52,7 @@ def places(
         quota=envoy.Address("127.0.0.1", quota),
         server_tls=str(directory / "server-tls"),
         client_ca=str(directory / "client-ca"),
-        internal_tls=str(directory / "internal-tls"),
+        internal_tls=str(directory / "internal-tls") if internal_tls else None,
         api_keys=str(directory / "api-keys"),
         admin_socket=str(directory / "admin.sock"),
         descriptor_set=str(DESCRIPTOR_SET),
@@ -183,12 +192,13 @@ async def running_envoy(
 ) -> AsyncIterator[Proxy]:
     """Envoy in front of these ports of this machine, listening `at` an address.
 
-    `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them.
-    `log`: where it logs instead of standard error.
+    `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them;
+    with internal-tls, a spec with TLS makes brokers speak TLS too. `log`: where it logs instead of standard error.
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
-    proxy = Proxy(directory, places(directory, backends, proxies, at, free_port()), change)
+    here = places(directory, backends, proxies, at, free_port(), internal_tls="internal-tls" in (secrets or {}))
+    proxy = Proxy(directory, here, change)
     for name, content in (secrets or {}).items():
         proxy.secret(name, content)
     proxy.change(spec)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from broker_operator.api import CONFIG_VERSION_ANNOTATION, BrokerCluster
-from broker_operator.render import envoy, names
+from broker_operator.render import envoy, internal_tls, names
 from broker_operator.render.envoy.sources import CLUSTERS
 from broker_operator.render.names import GRPC_PORT, HTTP_PORT, QUOTA_PORT, Object
 from broker_operator.render.settings import RenderSettings
@@ -15,7 +15,6 @@ DIRECTORY = "/etc/envoy"
 ADMIN_DIRECTORY = "/run/envoy"
 SERVER_TLS_DIRECTORY = "/etc/broker/tls"
 CLIENT_CA_DIRECTORY = "/etc/broker/client-ca"
-INTERNAL_TLS_DIRECTORY = "/etc/broker/internal-tls"
 API_KEYS_DIRECTORY = "/run/api-keys"
 DESCRIPTOR_SET = "/etc/broker/broker.pb"
 
@@ -45,9 +44,9 @@ def places(cluster: BrokerCluster) -> envoy.Places:
         descriptor_set=DESCRIPTOR_SET,
         server_tls=SERVER_TLS_DIRECTORY,
         client_ca=CLIENT_CA_DIRECTORY,
-        internal_tls=INTERNAL_TLS_DIRECTORY,
+        internal_tls=internal_tls.DIRECTORY,
         api_keys=API_KEYS_DIRECTORY,
-        brokers=(envoy.Address(f"{names.broker_headless(cluster)}.{suffix}", GRPC_PORT),),
+        brokers=(envoy.Address(names.broker_host(cluster), GRPC_PORT),),
         proxies=(envoy.Address(f"{names.proxy_headless(cluster)}.{suffix}", GRPC_PORT),),
     )
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from broker_operator.api import parse
+from broker_operator.reconcile.certificates import issued, utc_now
 from broker_operator.render import envoy
 from tests.support.clusters import authenticated, each, exact, limited, manifest, total
 from tests.support.envoy import mount, places, validate
@@ -57,7 +58,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 def test_envoy_takes_it(name: str, tmp_path: Path, certificate: Pair) -> None:
     mount(tmp_path / "server-tls", {"tls.crt": certificate.certificate, "tls.key": certificate.key})
     mount(tmp_path / "client-ca", {"ca.crt": certificate.certificate})
-    config = envoy.whole(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2))
+    mount(tmp_path / "internal-tls", issued(["brokers"], utc_now()).data())
+    config = envoy.whole(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2, internal_tls=True))
     assert validate(config, tmp_path) == ""
 
 
