@@ -57,7 +57,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 @pytest.mark.parametrize("name", SPECS)
 def test_envoy_takes_it(name: str, tmp_path: Path, certificate: Pair) -> None:
     mount(tmp_path / "server-tls", {"tls.crt": certificate.certificate, "tls.key": certificate.key})
-    mount(tmp_path / "client-ca", {"ca.crt": certificate.certificate})
+    for trusted in ("client-ca", "system-ca"):
+        mount(tmp_path / trusted, {"ca.crt": certificate.certificate})
     mount(tmp_path / "internal-tls", issued(["brokers"], utc_now()).data())
     config = envoy.whole(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2, internal_tls=True))
     assert validate(config, tmp_path) == ""
