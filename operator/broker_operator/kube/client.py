@@ -51,9 +51,11 @@ class Kube:
         """Read one object."""
         return await self.request("GET", kind.path(namespace, name))
 
-    async def find(self, kind: Kind, namespace: str, selector: str = "", *, metadata: bool = False) -> list[Manifest]:
-        """Read the objects with these labels; with `metadata`, only who they are and whose."""
-        query = [("labelSelector", selector)] if selector else []
+    async def find(
+        self, kind: Kind, namespace: str, selector: str = "", *, fields: str = "", metadata: bool = False
+    ) -> list[Manifest]:
+        """Read the objects with these labels and fields; with `metadata`, only who they are and whose."""
+        query = [(name, text) for name, text in (("labelSelector", selector), ("fieldSelector", fields)) if text]
         accept = f"{_METADATA_ONLY},{_JSON}" if metadata else _JSON
         answer = await self.request("GET", kind.path(namespace), query=query, accept=accept)
         return cast("list[Manifest]", answer.get("items") or [])

@@ -13,6 +13,7 @@ from broker_operator.api import PAUSE_ANNOTATION, BrokerCluster, SpecError, pars
 from broker_operator.inquiry import Inquiry
 from broker_operator.kube import BROKER_CLUSTER, POD, Kube, KubeError, Manifest, NotFound, Throttled
 from broker_operator.metrics import Metrics
+from broker_operator.reconcile import mounts
 from broker_operator.reconcile.children import Applied, Children
 from broker_operator.reconcile.events import announce
 from broker_operator.reconcile.kinds import Available
@@ -28,7 +29,7 @@ Render = Callable[[BrokerCluster, frozenset[str]], Sequence[Manifest]]
 """From a parsed cluster and the names of the optional kinds at hand to its objects, in the order to apply them."""
 
 LOOK_AGAIN = 10.0
-"""Seconds after which brokers that are not ready are asked again: no event tells that their reason has changed."""
+"""Seconds after which pods that are not ready are asked about again: no event tells that the reason has changed."""
 CONFIG_LOOK_AGAIN = 2.0
 """The same for proxies to which a changed configuration is on its way: the kubelet tells nobody when it is there."""
 
@@ -107,10 +108,12 @@ class Reconciler:
         if settled and seen.brokers.complete and seen.proxies.complete:
             return replace(seen, proxy_configs=settled)
         seen = replace(seen, pods=tuple(await self._kube.find(POD, cluster.namespace, selector)))
-        causes, configs = await asyncio.gather(
-            self._inquiry.causes(seen.unready_brokers), proxies.look(self._kube, self._inquiry, seen)
+        causes, configs, failed = await asyncio.gather(
+            self._inquiry.causes(seen.unready_brokers),
+            proxies.look(self._kube, self._inquiry, seen),
+            mounts.failures(self._kube, cluster.namespace, seen.waiting_pods),
         )
-        return replace(seen, causes=causes, proxy_configs=configs)
+        return replace(seen, causes=causes, proxy_configs=configs, mount_failures=failed)
 
     async def _write(self, live: Manifest, status: dict[str, Any]) -> None:
         """Write the status if it says anything new, then tell of what changed."""
@@ -130,7 +133,8 @@ class Reconciler:
 def _look_again(seen: Observed) -> float:
     if seen.proxy_configs.behind:
         return CONFIG_LOOK_AGAIN
-    return LOOK_AGAIN if seen.unready_brokers or seen.proxy_configs.refused or seen.proxy_configs.unknown else 0.0
+    silent = seen.unready_brokers or seen.waiting_pods or seen.proxy_configs.refused or seen.proxy_configs.unknown
+    return LOOK_AGAIN if silent else 0.0
 
 
 def _rfc3339(moment: datetime) -> str:

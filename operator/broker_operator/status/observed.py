@@ -9,7 +9,15 @@ from functools import cached_property
 from typing import Any
 
 from broker_operator.api import CONFIG_VERSION_ANNOTATION, BrokerCluster
-from broker_operator.status.pods import STORE_UNAVAILABLE, Trouble, first_trouble, is_ready, is_running, pod_name
+from broker_operator.status.pods import (
+    STORE_UNAVAILABLE,
+    Trouble,
+    first_trouble,
+    is_ready,
+    is_running,
+    is_waiting,
+    pod_name,
+)
 from broker_operator.status.proxies import ProxyConfigs
 from broker_operator.status.rollout import Rollout
 
@@ -41,6 +49,8 @@ class Observed:
     pods: tuple[Raw, ...] = ()
     causes: Mapping[str, str] = field(default_factory=dict)
     """Why brokers are not ready in their own words, by the names of their pods."""
+    mount_failures: Mapping[str, str] = field(default_factory=dict)
+    """What the kubelet said of volumes that cannot be mounted, by the uids of their pods."""
     proxy_configs: ProxyConfigs = field(default_factory=ProxyConfigs)
     """Which configuration proxies run."""
     failures: tuple[Failure, ...] = field(default=())
@@ -86,6 +96,11 @@ class Observed:
         return {pod_name(pod): pod["status"]["podIP"] for pod in found}
 
     @property
+    def waiting_pods(self) -> list[Raw]:
+        """Pods whose containers have not begun: their volumes may be missing."""
+        return [pod for pod in self.pods if is_waiting(pod)]
+
+    @property
     def running_proxies(self) -> list[Raw]:
         """The pods of proxies that can be asked."""
         return [pod for pod in self.pods if _component(pod) == "proxy" and is_running(pod)]
@@ -117,7 +132,7 @@ class Observed:
             return None
         pods = [pod for pod in self.pods if _component(pod) == component]
         claims, causes = (self.claims, self.causes) if component == "broker" else ([], {})
-        trouble = first_trouble(pods, claims, causes, now=self.now) or rollout.trouble
+        trouble = first_trouble(pods, claims, causes, self.mount_failures, now=self.now) or rollout.trouble
         postgres = self.cluster.spec.storage.postgres
         if trouble and trouble.reason == STORE_UNAVAILABLE and postgres:
             secret = postgres.dsn_secret_ref
