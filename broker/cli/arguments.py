@@ -74,6 +74,25 @@ def _client_options(command: argparse.ArgumentParser) -> None:
             default=os.environ.get(variable) or None,
             help=f"{text}; in PEM (default: ${variable}, or none)",
         )
+    for name, text in (
+        ("token-file", "a file with a token (JWT) that says who you are; it is read again when it changes"),
+        ("api-key-file", "a file with an API key that says who you are"),
+    ):
+        variable = f"BROKERCTL_{name.upper().replace('-', '_')}"
+        command.add_argument(
+            f"--{name}",
+            metavar="FILE",
+            type=Path,
+            default=os.environ.get(variable) or None,
+            help=f"{text} (default: ${variable}, or none)",
+        )
+    command.add_argument(
+        "--api-key-header",
+        metavar="NAME",
+        type=values.header_name,
+        default="x-api-key",
+        help="in which header the API key is sent (default: x-api-key)",
+    )
 
 
 def _output_option(command: argparse.ArgumentParser) -> None:
@@ -198,6 +217,12 @@ def _up(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     command.add_argument(
         "--data", type=Path, metavar="DIR", default=Path("data"), help="where messages are kept (default: ./data)"
+    )
+    command.add_argument(
+        "--secrets",
+        type=Path,
+        metavar="DIR",
+        help="directories that stand for the Secrets which the file names for TLS and API keys: DIR/SECRET/ENTRY",
     )
     command.add_argument(
         "--color",

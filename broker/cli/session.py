@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 from broker.cli.failure import Failure
+from broker.cli.identity import metadata
 from broker.cli.tls import credentials
 from broker.client import Broker, BrokerError, MessageNotFound, connect
 
@@ -21,6 +22,7 @@ async def session(arguments: argparse.Namespace) -> AsyncIterator[Broker]:
         # Whoever typed a wrong address wants to know it now, not after the timeout.
         wait_for_ready=False,
         credentials=credentials(arguments),
+        metadata=metadata(arguments),
     )
     try:
         async with made as broker:
@@ -34,6 +36,8 @@ def explain(error: BrokerError) -> str:
     text = " ".join(str(error).split())
     if error.reason == "NOT_CONNECTED":
         return f"{text}; {_advice(text)}"
+    if error.reason == "UNAUTHENTICATED":
+        return f"{text}; say who you are with --token-file or --api-key-file"
     if isinstance(error, MessageNotFound):
         return f"{text}; only messages published with --expires can be fetched, until then"
     return text

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_]*")
 _ONE_DURATION = "a number with a unit, e.g. 30s, 10m, 1h30m, 7d"
 
 
@@ -46,6 +47,14 @@ def start(text: str) -> tuple[str, int | datetime | None]:
         return "since", moment(text)
     msg = f"{text!r} is not a start: use latest, earliest, after=ID, since=TIME or e.g. '10m ago'"
     raise argparse.ArgumentTypeError(msg)
+
+
+def header_name(text: str) -> str:
+    """Read the name of an HTTP header."""
+    if not _HEADER_NAME.fullmatch(text):
+        msg = f"{text!r} is not the name of a header: use letters, digits, '-' and '_'"
+        raise argparse.ArgumentTypeError(msg)
+    return text.lower()
 
 
 def moment(text: str) -> datetime:

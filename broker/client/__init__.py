@@ -13,6 +13,7 @@ async def main() -> None:
 asyncio.run(main())
 """
 
+from broker.client.calls import Metadata, MetadataSource
 from broker.client.connection import Broker, connect
 from broker.client.errors import (
     BrokerError,
@@ -38,6 +39,8 @@ __all__ = [
     "Message",
     "MessageId",
     "MessageNotFound",
+    "Metadata",
+    "MetadataSource",
     "NewMessage",
     "OutcomeUnknown",
     "RateLimited",

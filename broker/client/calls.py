@@ -1,6 +1,7 @@
 """The calls of the broker over one gRPC channel, with their retries and errors."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -14,6 +15,11 @@ Response = TypeVar("Response", covariant=True)
 PublishBatchCall = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 PublishStreamCall = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
 SubscribeCall = grpc.aio.UnaryStreamMultiCallable[broker_pb2.SubscribeRequest, broker_pb2.MessageBatch]
+
+Metadata = Sequence[tuple[str, str]]
+"""Names, in lower case, and values of headers."""
+MetadataSource = Metadata | Callable[[], Metadata]
+"""Headers, or a function that is asked for them before each call: tokens expire."""
 
 
 def channel_options(target: str, max_message_bytes: int) -> list[tuple[str, Any]]:
@@ -62,7 +68,9 @@ class UnaryCall(Generic[Request, Response]):
         patient = self._channel.wait_for_ready
         while True:
             try:
-                response: Response = await self._call(request, timeout=deadline - clock(), wait_for_ready=patient)
+                response: Response = await self._call(
+                    request, timeout=deadline - clock(), wait_for_ready=patient, metadata=self._channel.metadata()
+                )
             except grpc.aio.AioRpcError as failure:
                 error = self._channel.error(failure, limit, idempotent=True)
                 pause = backoff.next(error.retry_after)
@@ -83,8 +91,17 @@ class Channel:
         wait_for_ready: whether calls wait for a server that is away.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, target: str, timeout: float, *, wait_for_ready: bool) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        target: str,
+        timeout: float,
+        *,
+        wait_for_ready: bool,
+        metadata: MetadataSource = (),
+    ) -> None:
         self.grpc = channel
+        self._metadata = metadata
         self.target = target
         self.timeout = timeout
         self.wait_for_ready = wait_for_ready
@@ -98,6 +115,10 @@ class Channel:
             request_serializer=pb.SubscribeRequest.SerializeToString,
             response_deserializer=pb.MessageBatch.FromString,
         )
+
+    def metadata(self) -> Metadata:
+        """Return the headers to send with a call."""
+        return self._metadata() if callable(self._metadata) else self._metadata
 
     @property
     def connected(self) -> bool:

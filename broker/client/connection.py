@@ -7,7 +7,7 @@ from weakref import WeakSet
 
 import grpc
 
-from broker.client.calls import Channel, channel_options
+from broker.client.calls import Channel, MetadataSource, channel_options
 from broker.client.composer import Pending
 from broker.client.errors import BrokerError
 from broker.client.keys import Keys
@@ -43,6 +43,7 @@ def connect(
     wait_for_ready: bool = True,
     idempotent: bool = True,
     credentials: grpc.ChannelCredentials | None = None,
+    metadata: MetadataSource = (),
     max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
     options: Sequence[tuple[str, Any]] = (),
 ) -> "Broker":
@@ -72,6 +73,9 @@ def connect(
             default): the timeout must be shorter. False: send no keys but those given to `publish`, and repeat without
             one only what certainly was not stored.
         credentials: for TLS, e.g. `grpc.ssl_channel_credentials(...)`; None for plain text.
+        metadata: headers of every call, e.g. `[("x-api-key", key)]`, or a function that returns them and is asked
+            before each call, e.g. for a token that is renewed: `lambda: [("authorization", f"Bearer {token()}")]`.
+            It must neither block nor raise.
         max_message_bytes: the largest frame to send or receive.
         options: more gRPC channel options; they win over those of this client.
     """
@@ -81,6 +85,7 @@ def connect(
         wait_for_ready=wait_for_ready,
         idempotent=idempotent,
         credentials=credentials,
+        metadata=metadata,
         # Of two options with one name, gRPC takes the first.
         options=list(dict([*channel_options(target, max_message_bytes), *options]).items()),
     )
@@ -102,6 +107,7 @@ class Broker:
         wait_for_ready: bool,
         idempotent: bool,
         credentials: grpc.ChannelCredentials | None,
+        metadata: MetadataSource,
         options: list[tuple[str, Any]],
     ) -> None:
         self._target = target
@@ -109,6 +115,7 @@ class Broker:
         self._wait_for_ready = wait_for_ready
         self._keys = Keys() if idempotent else None
         self._credentials = credentials
+        self._metadata = metadata
         self._options = options
         self._entered: Channel | None = None
         self._entered_publisher: Publisher | None = None
@@ -124,7 +131,9 @@ class Broker:
         else:
             channel = grpc.aio.secure_channel(self._target, self._credentials, options=self._options)
         await self._resources.enter_async_context(channel)
-        self._entered = Channel(channel, self._target, self._timeout, wait_for_ready=self._wait_for_ready)
+        self._entered = Channel(
+            channel, self._target, self._timeout, wait_for_ready=self._wait_for_ready, metadata=self._metadata
+        )
         # Without keys nothing is gained by giving up a stream early.
         patience = self._timeout * _PATIENCE if self._keys else self._timeout
         self._entered_publisher = Publisher(self._entered, patience=patience)

@@ -144,7 +144,7 @@ class Outbox:
             self._connecting = asyncio.create_task(self._connect())
             return False
         # Never left to gRPC to send later: until there is a connection, messages wait here and may be dropped.
-        call = self._channel.publish_stream(wait_for_ready=False)
+        call = self._channel.publish_stream(wait_for_ready=False, metadata=self._channel.metadata())
         self._stream = FrameStream(call, self._answered, self._ended)
         self._opened_at = self._loop.time()
         self._opening = True
@@ -160,7 +160,9 @@ class Outbox:
         message, patient = frame.messages[0], self._channel.wait_for_ready
         left = max(0.0, message.deadline - self._loop.time())
         try:
-            answer = await self._channel.publish_batch(frame.encode(), timeout=left, wait_for_ready=patient)
+            answer = await self._channel.publish_batch(
+                frame.encode(), timeout=left, wait_for_ready=patient, metadata=self._channel.metadata()
+            )
         except grpc.aio.AioRpcError as failure:
             error = self._channel.error(failure, message.timeout, idempotent=False)
             self.answers.failed(frame, error, rest=True)

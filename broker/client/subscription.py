@@ -217,7 +217,8 @@ class Subscription:
 
     async def _dial(self, start: Start, limit: float) -> _Call:
         request = subscribe_request(self._subject, start)
-        call = self._channel.subscribe_batch(request, wait_for_ready=self._channel.wait_for_ready)
+        channel = self._channel
+        call = channel.subscribe_batch(request, wait_for_ready=channel.wait_for_ready, metadata=channel.metadata())
         self._dialing = call
         try:
             async with asyncio.timeout(limit):

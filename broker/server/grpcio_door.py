@@ -13,6 +13,11 @@ from broker.server.grpcio_endings import Context, abort, client_may_leave
 from broker.server.grpcio_options import ServerTls, server_options
 from broker.server.grpcio_stream import Stream
 
+QUIET = 0.5
+"""Seconds without a new call after which gRPC may be stopped; a proxy in front has noticed by then."""
+LONGEST_NOISE = 5.0
+"""Seconds after which it is stopped all the same."""
+
 Method: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 
 
@@ -40,6 +45,7 @@ class GrpcioDoor:
         self._subscriptions: dict[int, Stream] = {}
         self._dialogues: dict[int, Stream] = {}
         self._queued = self._cancelled = self._full = 0
+        self._last_arrival = -QUIET
         self._server = grpc.aio.server(
             handlers=[_Routes({route.path: self._method(index, route) for index, route in enumerate(routes)})],
             options=server_options(limits),
@@ -66,7 +72,9 @@ class GrpcioDoor:
 
     async def stop(self, grace: float) -> None:
         """Accept nothing more, wait for calls to end, cut off what is left after `grace` seconds."""
-        await self._server.stop(grace)
+        deadline = self._loop.time() + grace
+        await self._quiet(min(deadline, self._loop.time() + LONGEST_NOISE))
+        await self._server.stop(max(0.0, deadline - self._loop.time()))
 
     def counters(self) -> dict[str, int]:
         """Return what can be counted here; connections and what gRPC refuses by itself cannot."""
@@ -122,6 +130,12 @@ class GrpcioDoor:
             else:
                 self._resolve(ending[0], ending)
 
+    async def _quiet(self, deadline: float) -> None:
+        """Let the service refuse until nobody comes any more: gRPC cancels calls that come while it stops, and nobody
+        can tell from that whether anything was done."""
+        while (left := min(deadline, self._last_arrival + QUIET) - self._loop.time()) > 0:  # noqa: ASYNC110 - it is time that it waits for
+            await asyncio.sleep(left)
+
     def _is_full(self, stream: Stream) -> bool:
         if not stream.full and (
             stream.bytes >= self._limits.max_stream_queue
@@ -143,6 +157,7 @@ class GrpcioDoor:
     # for more costs more than it gathers.
 
     def _arrive(self, route: int, call: Call) -> None:
+        self._last_arrival = self._loop.time()
         self._handle(Arrivals([(route, [call])], [], [], []))
 
     def _arrive_frame(self, token: int, frame: bytes | None) -> None:

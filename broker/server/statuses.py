@@ -13,6 +13,10 @@ from broker.server.door import Ending, Trailers
 
 DOMAIN = "brokercluster.dev"
 OK = 0
+ELSEWHERE: Trailers = (("x-broker-retry", "elsewhere"),)
+"""Tells the proxy in front that nothing was done, so that another broker may be asked, whatever the call."""
+
+UNEXPECTED = Unavailable("UNEXPECTED", "the server failed; its log has the cause")
 
 _CODES: dict[type[Refused], int] = {
     InvalidRequest: INVALID_ARGUMENT,
@@ -45,11 +49,17 @@ def details_of(error: Refused) -> bytes:
 
 @lru_cache(maxsize=64)
 def _retry_info(seconds: float) -> Any:
-    delay = Duration()
-    delay.FromNanoseconds(round(seconds * 1e9))
     info = Any()
-    info.Pack(RetryInfo(retry_delay=delay))
+    info.Pack(RetryInfo(retry_delay=duration(seconds)))
     return info
+
+
+@lru_cache(maxsize=64)
+def duration(seconds: float) -> Duration:
+    """Return a google.protobuf.Duration, not to be changed."""
+    made = Duration()
+    made.FromNanoseconds(round(seconds * 1e9))
+    return made
 
 
 def _trailers(error: Refused) -> Trailers:
@@ -67,3 +77,9 @@ def ended(token: int) -> Ending:
 def ending(token: int, error: Refused) -> Ending:
     """Return what ends a call with an error."""
     return token, code_of(error), error.message, details_of(error), _trailers(error)
+
+
+def elsewhere(token: int, error: Refused) -> Ending:
+    """Return what refuses a call of which nothing was done, and which another broker may serve."""
+    _, code, message, details, trailers = ending(token, error)
+    return token, code, message, details, (*trailers, *ELSEWHERE)

@@ -32,13 +32,15 @@ _EXPECTED = re.compile(
 )
 
 
-def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at: str = "127.0.0.1:0") -> envoy.Places:
-    """One machine; Envoy picks its ports, or listens `at` an address."""
+def places(
+    directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at: str = "127.0.0.1:0", quota: int = 1
+) -> envoy.Places:
+    """One machine; Envoy picks its ports, or listens `at` an address. That for `quota` is told to brokers."""
     host, _, port = at.rpartition(":")
     return envoy.Places(
         listen=envoy.Address(host, int(port)),
         stats=envoy.Address("127.0.0.1", 0),
-        quota=envoy.Address("127.0.0.1", 0),
+        quota=envoy.Address("127.0.0.1", quota),
         server_tls=str(directory / "server-tls"),
         client_ca=str(directory / "client-ca"),
         internal_tls=str(directory / "internal-tls"),
@@ -48,6 +50,13 @@ def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at
         brokers=tuple(envoy.Address("127.0.0.1", port) for port in backends),
         proxies=tuple(envoy.Address("127.0.0.1", 1 + index) for index in range(proxies)),
     )
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def validate(config: Mapping[str, Any], directory: Path) -> str:
@@ -179,7 +188,7 @@ async def running_envoy(
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
-    proxy = Proxy(directory, places(directory, backends, proxies, at), change)
+    proxy = Proxy(directory, places(directory, backends, proxies, at, free_port()), change)
     for name, content in (secrets or {}).items():
         proxy.secret(name, content)
     proxy.change(spec)
@@ -209,18 +218,18 @@ class Caller:
         answer = await call(pb.PublishRequest(subject=subject, body=body), timeout=10, **options)
         return int(answer.id)
 
-    async def publish_batch(self, *subjects: str) -> list[int]:
+    async def publish_batch(self, *subjects: str, **options: Any) -> list[int]:
         call = self._channel.unary_unary(
             "/broker.Broker/PublishBatch", *_codec(pb.PublishBatchRequest, pb.PublishBatchResponse)
         )
-        answer = await call(batch(*subjects), timeout=10)
+        answer = await call(batch(*subjects), timeout=10, **options)
         return list(answer.ids)
 
-    def publish_stream(self) -> Any:
+    def publish_stream(self, **options: Any) -> Any:
         call = self._channel.stream_stream(
             "/broker.Broker/PublishStream", *_codec(pb.PublishBatchRequest, pb.PublishBatchResponse)
         )
-        return call()
+        return call(**options)
 
     async def fetch(self, subject: str) -> bytes:
         call = self._channel.unary_unary("/broker.Broker/Fetch", *_codec(pb.FetchRequest, pb.Message))

@@ -198,8 +198,9 @@ async def test_what_waits_for_the_store_is_answered_and_what_comes_is_refused(
                 for method in ("Publish", "PublishBatch", "Fetch", "Subscribe", "SubscribeBatch"):
                     assert await client.failure(method, message(subject)) == DRAINING
                 assert await client.publish_stream().failure() == DRAINING
+                assert await says_elsewhere(client, subject)
                 refused = "broker_calls_total{code=UNAVAILABLE,method=Publish}"
-                assert await metric(broker, refused) == 1
+                assert await metric(broker, refused) == 2
                 assert not [task for task in (*waiting, batch) if task.done()]
             streamed = await stream.receive()
             assert streamed is not None
@@ -211,6 +212,15 @@ async def test_what_waits_for_the_store_is_answered_and_what_comes_is_refused(
         async with wire(broker.address) as client:
             assert await client.publish(subject) == 11
             assert await client.subscribe(subject, after_id=0).ids_until(11) == list(range(1, 12))
+
+
+async def says_elsewhere(client: Wire, subject: str) -> bool:
+    """Whether a refusal tells the proxy in front that nothing was done."""
+    try:
+        await client.publish(subject)
+    except grpc.aio.AioRpcError as error:
+        return dict(error.trailing_metadata() or ()).get("x-broker-retry") == "elsewhere"
+    return False
 
 
 async def hold_open(client: Wire, broker: BrokerProcess) -> None:

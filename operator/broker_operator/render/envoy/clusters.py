@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import access, balancing, tls
+from broker_operator.render.envoy import access, balancing, limit_service, tls
 from broker_operator.render.envoy.names import (
     ADMIN_CLUSTER,
     BROKER_CLUSTER,
+    LIMIT_SERVICE_CLUSTER,
     PROXY_CLUSTER,
     SERVICE,
     STREAM_CLUSTER,
@@ -46,6 +47,22 @@ def followed(cluster: BrokerCluster, places: Places, sources: Sources) -> list[C
         _brokers(BROKER_CLUSTER, cluster, places, sources, max_requests=100_000),
         _brokers(STREAM_CLUSTER, cluster, places, sources, max_requests=1_000_000),
         *access.clusters(cluster.spec.proxy.authentication, places),
+        *_limit_service(limit_service.address(cluster.spec.proxy.rate_limit)),
+    ]
+
+
+def _limit_service(address: Address | None) -> list[Config]:
+    if address is None:
+        return []
+    return [
+        {
+            "name": LIMIT_SERVICE_CLUSTER,
+            **_found_by_dns(),
+            "connect_timeout": "2s",
+            "lb_policy": "LEAST_REQUEST",
+            "typed_extension_protocol_options": _http2(),
+            "load_assignment": _assignment(LIMIT_SERVICE_CLUSTER, (address,)),
+        }
     ]
 
 
@@ -58,16 +75,13 @@ def _brokers(name: str, cluster: BrokerCluster, places: Places, sources: Sources
         **tls.to_brokers(cluster, places, sources),
         # A pod that left DNS is gone, also while its health check still passes.
         "ignore_health_on_host_removal": True,
-        # Never send to brokers that are known to be down.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                explicit_http_config={
-                    "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
-                },
-            )
+        "common_lb_config": {
+            # Never send to brokers that are known to be down.
+            "healthy_panic_threshold": {"value": 0},
+            # Envoy would gather such news for a second, which is for clusters of thousands.
+            "update_merge_window": "0s",
         },
+        "typed_extension_protocol_options": _http2(),
         "health_checks": [
             {
                 "timeout": "1s",
@@ -86,12 +100,20 @@ def _brokers(name: str, cluster: BrokerCluster, places: Places, sources: Sources
                     "max_connections": 10_000,
                     "max_pending_requests": 10_000,
                     "max_requests": max_requests,
-                    "max_retries": 64,
+                    # A broker that drains refuses all that is new until its health check has failed, and each of
+                    # these calls is tried elsewhere. Only what no broker has begun is tried again.
+                    "max_retries": max_requests,
                 }
             ]
         },
         "load_assignment": _assignment(name, places.brokers),
     }
+
+
+def _http2() -> Config:
+    message = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    keepalive = {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
+    return {message: typed(message, explicit_http_config={"http2_protocol_options": keepalive})}
 
 
 def _found_by_dns() -> Config:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import access, headers, limits
+from broker_operator.api import Balancing, BrokerCluster, Proxy
+from broker_operator.render.envoy import access, balancing, headers, limits, quota
 from broker_operator.render.envoy.names import (
     BROKER_CLUSTER,
+    RETRY_HEADER,
     ROUTE_CONFIG,
     SERVICE,
     STREAM_CLUSTER,
     Config,
     typed,
 )
+from broker_operator.render.envoy.places import Places
 
 CALL_TIMEOUT = "30s"
-"""The longest a call that is not a stream may take; clients set shorter deadlines themselves."""
+"""The longest that a broker may take for a call that is not a stream; clients set shorter deadlines themselves."""
+CALL_DURATION = "60s"
+"""The longest that such a call may take as a whole, however slowly its request arrives."""
 
-BEFORE_SENDING = "connect-failure,refused-stream,reset-before-request"
-"""No broker has seen the request, so nothing is published twice."""
+BEFORE_SENDING = "connect-failure,refused-stream,reset-before-request,retriable-headers"
+"""No broker has seen the request, or it has said that it did nothing: so nothing is published twice."""
 READ_ONLY = f"{BEFORE_SENDING},unavailable"
 
 FRAME_SPARE_BYTES = 128 * 1024
@@ -26,8 +30,13 @@ MIN_FRAME_BYTES = 4 * 1024 * 1024
 """The broker takes frames of batches so large even when bodies are small."""
 
 
-def routes(cluster: BrokerCluster) -> Config:
+_WITH_QUERY: Config = {"prefix": "/", "headers": [{"name": ":path", "string_match": {"contains": "?"}}]}
+"""Routes do not look at a query, but what reads subjects and what tells methods apart would not know the call."""
+
+
+def routes(cluster: BrokerCluster, places: Places) -> Config:
     """The RouteConfiguration: everything that may change while streams live."""
+    proxy = cluster.spec.proxy
     frame = max(MIN_FRAME_BYTES, 2 * cluster.spec.limits.max_body_bytes.bytes) + FRAME_SPARE_BYTES
     return {
         "name": ROUTE_CONFIG,
@@ -37,26 +46,38 @@ def routes(cluster: BrokerCluster) -> Config:
                 "domains": ["*"],
                 # Reading the subject holds a whole message, whatever the HTTP/2 window.
                 "request_body_buffer_limit": frame,
-                "typed_per_filter_config": {
-                    **headers.mutations(cluster.spec.proxy),
-                    **limits.limits(cluster.spec.proxy.rate_limit, cluster.spec.proxy.most),
-                },
+                "typed_per_filter_config": _filters(proxy, places),
                 "routes": [
-                    _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
-                    _call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING),
-                    _call(f"/{SERVICE}/Fetch", READ_ONLY),
-                    _stream(f"/{SERVICE}/Subscribe"),
-                    _stream(f"/{SERVICE}/SubscribeBatch"),
-                    _stream(f"/{SERVICE}/PublishStream"),
+                    quota.answer(),
+                    _unlimited(_no_such_call(_WITH_QUERY)),
+                    *_broker_routes(proxy),
                     _open(_stream("/grpc.health.v1.Health/Watch")),
                     _open(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
                     _unlimited(_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")),
                     _unlimited(_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")),
-                    _unlimited(_no_such_call()),
+                    _unlimited(_no_such_call({"prefix": "/"})),
                 ],
             }
         ],
     }
+
+
+def _filters(proxy: Proxy, places: Places) -> Config:
+    """What the HTTP filters do with calls to brokers."""
+    balanced = {} if proxy.balancing is Balancing.SUBJECT else balancing.switched_off()
+    return {**headers.mutations(proxy, places.quota.port), **limits.everywhere(proxy), **balanced}
+
+
+def _broker_routes(proxy: Proxy) -> list[Config]:
+    found = [
+        _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
+        _charged_by_brokers(_call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING), proxy),
+        _call(f"/{SERVICE}/Fetch", READ_ONLY),
+        _stream(f"/{SERVICE}/Subscribe"),
+        _stream(f"/{SERVICE}/SubscribeBatch"),
+        _charged_by_brokers(_stream(f"/{SERVICE}/PublishStream"), proxy),
+    ]
+    return [{**one, "route": {**one["route"], **balancing.route_options(proxy.balancing)}} for one in found]
 
 
 def _call(path: str, retry_on: str) -> Config:
@@ -66,6 +87,7 @@ def _call(path: str, retry_on: str) -> Config:
         "route": {
             "cluster": BROKER_CLUSTER,
             "timeout": CALL_TIMEOUT,
+            "max_stream_duration": {"max_stream_duration": CALL_DURATION},
             "retry_policy": _retry(retry_on),
         },
     }
@@ -95,23 +117,30 @@ def _retry(retry_on: str) -> Config:
         "retry_host_predicate": [
             {"name": "envoy.retry_host_predicates.previous_hosts", "typed_config": typed(message)}
         ],
-        "host_selection_retry_max_attempts": "5",
+        # By chance the next choices may be the same broker again: look further.
+        "host_selection_retry_max_attempts": "30",
+        "retriable_headers": [{"name": RETRY_HEADER, "string_match": {"exact": "elsewhere"}}],
     }
 
 
 def _unlimited(route: Config) -> Config:
-    return {**route, "typed_per_filter_config": limits.switched_off()}
+    return {**route, "typed_per_filter_config": {**limits.switched_off(), **balancing.switched_off()}}
 
 
 def _open(route: Config) -> Config:
     """For everybody: probes have no credentials."""
-    return {**route, "typed_per_filter_config": {**limits.switched_off(), **access.open_to_all()}}
+    unlimited = _unlimited(route)
+    return {**unlimited, "typed_per_filter_config": {**unlimited["typed_per_filter_config"], **access.open_to_all()}}
 
 
-def _no_such_call() -> Config:
+def _charged_by_brokers(route: Config, proxy: Proxy) -> Config:
+    return {**route, "typed_per_filter_config": limits.charged_by_brokers(proxy)}
+
+
+def _no_such_call(match: Config) -> Config:
     """To a gRPC client Envoy says 404 as UNIMPLEMENTED."""
     return {
-        "match": {"prefix": "/"},
+        "match": match,
         "direct_response": {
             "status": 404,
             "body": {"inline_string": "no such call: this is a broker, see service broker.Broker"},

@@ -1,0 +1,108 @@
+"""Brokers come and go behind a real Envoy, under load by clients that try nothing again."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.support.broker import BrokerProcess
+from tests.support.brokers import DOORS
+from tests.support.envoy import Caller, Proxy, caller, running_envoy
+from tests.support.postgres import shared_server
+
+CALLERS = 30
+SPECS = {"least-request": {}, "subject": {"proxy": {"balancing": "Subject"}}}
+
+
+class Load:
+    """Publishes from several tasks, each one message after the other, and opens subscriptions; counts what fails."""
+
+    def __init__(self, client: Caller) -> None:
+        self.client = client
+        self.answered = 0
+        self.failures: Counter[str] = Counter()
+        self._running = True
+        self._tasks = [asyncio.create_task(self._publish(number)) for number in range(CALLERS)]
+        self._tasks.append(asyncio.create_task(self._subscribe()))
+
+    async def more(self, calls: int) -> None:
+        """Wait until so many more were answered."""
+        until = self.answered + calls
+        async with asyncio.timeout(30):
+            while self.answered < until:
+                await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        self._running = False
+        await asyncio.gather(*self._tasks)
+
+    async def _publish(self, publisher: int) -> None:
+        number = 0
+        while self._running:
+            number += 1
+            try:
+                await self.client.publish(f"subject-{publisher}-{number % 7}", b"x" * 100)
+            except grpc.aio.AioRpcError as error:
+                self.failures[f"{error.code().name}: {error.details()}"] += 1
+            else:
+                self.answered += 1
+
+    async def _subscribe(self) -> None:
+        while self._running:
+            stream = self.client.subscribe("subject-0-0")
+            await stream.initial_metadata()
+            # One that stands is ended when its broker drains; one that is refused must have been sent elsewhere.
+            if stream.done() and "x-broker-retry" in dict(await stream.trailing_metadata()):
+                self.failures[f"subscription: {await stream.details()}"] += 1
+            stream.cancel()
+
+
+@asynccontextmanager
+async def two_brokers(spec: dict[str, Any], door: str) -> AsyncIterator[tuple[list[BrokerProcess], Proxy, Caller]]:
+    environment = {"BROKER_POSTGRES_DSN": await asyncio.to_thread(lambda: shared_server().new_database())}
+    async with AsyncExitStack() as stack:
+        brokers = [
+            await stack.enter_async_context(
+                BrokerProcess("--store=postgres", f"--door={door}", environment=environment)
+            )
+            for _ in range(2)
+        ]
+        ports = [int(broker.address.rpartition(":")[2]) for broker in brokers]
+        proxy = await stack.enter_async_context(running_envoy(spec, ports))
+        await proxy.until_healthy(2)
+        yield brokers, proxy, await stack.enter_async_context(caller(proxy.address))
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("spec", SPECS)
+async def test_brokers_are_replaced_one_by_one_and_no_publish_fails(spec: str, door: str) -> None:
+    async with two_brokers(SPECS[spec], door) as (brokers, proxy, client):
+        load = Load(client)
+        await load.more(300)
+        for broker in brokers:
+            broker.terminate()
+            assert await asyncio.to_thread(broker.wait) == 0
+            await load.more(300)
+            await asyncio.to_thread(broker.restart)
+            await proxy.until_healthy(2)
+            await load.more(300)
+        await load.stop()
+        assert load.failures == {}
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_broker_is_killed_and_only_what_it_had_fails(door: str) -> None:
+    """What it had on its table nobody can tell: to publish that again might store it twice."""
+    async with two_brokers({}, door) as (brokers, _, client):
+        load = Load(client)
+        await load.more(300)
+        await asyncio.to_thread(brokers[0].kill)
+        await load.more(1000)
+        await load.stop()
+        print(f"failed of {CALLERS} under way: {dict(load.failures)}")
+        assert sum(load.failures.values()) <= CALLERS
+        assert all(failure.startswith(("UNAVAILABLE", "INTERNAL")) for failure in load.failures)
