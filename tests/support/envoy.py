@@ -83,6 +83,17 @@ class Proxy:
         self.process.kill()
         await self.process.wait()
 
+    def forget_most_resident(self) -> None:
+        """Let `most_resident` begin anew."""
+        assert self.process is not None
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def most_resident(self) -> int:
+        """Bytes of memory that it had at most, since its start or `forget_most_resident`."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     def admin(self, target: str, method: str = "GET") -> str:
         """Asks Envoy's admin interface."""
         connection = http.client.HTTPConnection("envoy", timeout=5)

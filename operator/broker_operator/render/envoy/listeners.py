@@ -30,12 +30,16 @@ _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> list[Config]:
     """What users change often is not here but in the routes: a changed listener cuts its streams."""
     return [
-        _listener(
-            "grpc",
-            places.listen,
-            _clients(cluster, places, sources, routing),
-            **tls.from_clients(cluster.spec.proxy.tls, ["h2"], places, sources),
-        )
+        {
+            **_listener(
+                "grpc",
+                places.listen,
+                _clients(cluster, places, sources, routing),
+                **tls.from_clients(cluster.spec.proxy.tls, ["h2"], places, sources),
+                **connections.chain_options(),
+            ),
+            **connections.listener_options(),
+        }
     ]
 
 
