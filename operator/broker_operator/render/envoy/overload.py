@@ -1,7 +1,7 @@
 """The bounds of a whole proxy, and what it gives up as it comes near to them. Read once, when Envoy starts.
 
-Memory is counted as Envoy's own heap. The memory of the pod (`cgroup_memory`) counts pages of files too, such as those of
-Envoy's program: the kernel takes them back when it needs them, so they are no reason to turn clients away.
+Memory is counted as Envoy's own heap. The memory of the pod (`cgroup_memory`) counts pages of files too, such as those
+of Envoy's program: the kernel takes them back when it needs them, so they are no reason to turn clients away.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def overload_manager(proxy: Proxy) -> Config:
             {"name": _HEAP, "typed_config": heap},
             {"name": _CONNECTIONS, "typed_config": connections},
         ],
-        # Calls whose buffers hold at least 2^18 bytes can be told apart, and are reset first: the largest before others.
+        # Calls whose buffers hold at least 2^18 bytes can be told apart, and are reset: the largest before others.
         "buffer_factory_config": {"minimum_account_to_track_power_of_two": 18},
         "actions": [
             _from("shrink_heap", 0.75),
