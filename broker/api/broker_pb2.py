@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62roker/api/broker.proto\x12\x06\x62roker\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x01\n\x0ePublishRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x19\n\x11\x65xpirationSeconds\x18\x03 \x01(\x05\x12\x13\n\x0bmessage_key\x18\x04 \x01(\x0c\x12\x34\n\x07headers\x18\x05 \x03(\x0b\x32#.broker.PublishRequest.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"0\n\x0fPublishResponse\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"\x81\x01\n\x10SubscribeRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\x08\x61\x66ter_id\x18\x02 \x01(\x03H\x00\x12+\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x12\n\x08\x65\x61rliest\x18\x04 \x01(\x08H\x00\x42\x07\n\x05start\"+\n\x0c\x46\x65tchRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\x03\"\xc5\x01\n\x07Message\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\x03\x12\x30\n\x0cpublished_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07headers\x18\x05 \x03(\x0b\x32\x1c.broker.Message.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"U\n\x0cMessageBatch\x12!\n\x08messages\x18\x01 \x03(\x0b\x32\x0f.broker.Message\x12\x15\n\x08position\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_position\"?\n\x13PublishBatchRequest\x12(\n\x08messages\x18\x01 \x03(\x0b\x32\x16.broker.PublishRequest\"]\n\x14PublishBatchResponse\x12\x0b\n\x03ids\x18\x01 \x03(\x03\x12$\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x14.broker.PublishError\x12\x12\n\nduplicates\x18\x03 \x03(\x05\"L\n\x0cPublishError\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t2\x8d\x03\n\x06\x42roker\x12:\n\x07Publish\x12\x16.broker.PublishRequest\x1a\x17.broker.PublishResponse\x12\x38\n\tSubscribe\x12\x18.broker.SubscribeRequest\x1a\x0f.broker.Message0\x01\x12.\n\x05\x46\x65tch\x12\x14.broker.FetchRequest\x1a\x0f.broker.Message\x12I\n\x0cPublishBatch\x12\x1b.broker.PublishBatchRequest\x1a\x1c.broker.PublishBatchResponse\x12N\n\rPublishStream\x12\x1b.broker.PublishBatchRequest\x1a\x1c.broker.PublishBatchResponse(\x01\x30\x01\x12\x42\n\x0eSubscribeBatch\x12\x18.broker.SubscribeRequest\x1a\x14.broker.MessageBatch0\x01\x42%Z#brokercluster.dev/broker/api;brokerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x62roker/api/broker.proto\x12\x06\x62roker\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x01\n\x0ePublishRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0c\n\x04\x62ody\x18\x02 \x01(\x0c\x12\x19\n\x11\x65xpirationSeconds\x18\x03 \x01(\x05\x12\x13\n\x0bmessage_key\x18\x04 \x01(\x0c\x12\x34\n\x07headers\x18\x05 \x03(\x0b\x32#.broker.PublishRequest.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"0\n\x0fPublishResponse\x12\n\n\x02id\x18\x01 \x01(\x03\x12\x11\n\tduplicate\x18\x02 \x01(\x08\"\x81\x01\n\x10SubscribeRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x12\n\x08\x61\x66ter_id\x18\x02 \x01(\x03H\x00\x12+\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x12\n\x08\x65\x61rliest\x18\x04 \x01(\x08H\x00\x42\x07\n\x05start\"+\n\x0c\x46\x65tchRequest\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\x03\"\xc5\x01\n\x07Message\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\x03\x12\x30\n\x0cpublished_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07headers\x18\x05 \x03(\x0b\x32\x1c.broker.Message.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"U\n\x0cMessageBatch\x12!\n\x08messages\x18\x01 \x03(\x0b\x32\x0f.broker.Message\x12\x15\n\x08position\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_position\"?\n\x13PublishBatchRequest\x12(\n\x08messages\x18\x01 \x03(\x0b\x32\x16.broker.PublishRequest\"]\n\x14PublishBatchResponse\x12\x0b\n\x03ids\x18\x01 \x03(\x03\x12$\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x14.broker.PublishError\x12\x12\n\nduplicates\x18\x03 \x03(\x05\"|\n\x0cPublishError\x12\r\n\x05index\x18\x01 \x01(\x05\x12\x0c\n\x04\x63ode\x18\x02 \x01(\x05\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12.\n\x0bretry_after\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration2\x8d\x03\n\x06\x42roker\x12:\n\x07Publish\x12\x16.broker.PublishRequest\x1a\x17.broker.PublishResponse\x12\x38\n\tSubscribe\x12\x18.broker.SubscribeRequest\x1a\x0f.broker.Message0\x01\x12.\n\x05\x46\x65tch\x12\x14.broker.FetchRequest\x1a\x0f.broker.Message\x12I\n\x0cPublishBatch\x12\x1b.broker.PublishBatchRequest\x1a\x1c.broker.PublishBatchResponse\x12N\n\rPublishStream\x12\x1b.broker.PublishBatchRequest\x1a\x1c.broker.PublishBatchResponse(\x01\x30\x01\x12\x42\n\x0eSubscribeBatch\x12\x18.broker.SubscribeRequest\x1a\x14.broker.MessageBatch0\x01\x42%Z#brokercluster.dev/broker/api;brokerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,28 +38,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLISHREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_MESSAGE_HEADERSENTRY']._loaded_options = None
   _globals['_MESSAGE_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_PUBLISHREQUEST']._serialized_start=69
-  _globals['_PUBLISHREQUEST']._serialized_end=266
-  _globals['_PUBLISHREQUEST_HEADERSENTRY']._serialized_start=220
-  _globals['_PUBLISHREQUEST_HEADERSENTRY']._serialized_end=266
-  _globals['_PUBLISHRESPONSE']._serialized_start=268
-  _globals['_PUBLISHRESPONSE']._serialized_end=316
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=319
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=448
-  _globals['_FETCHREQUEST']._serialized_start=450
-  _globals['_FETCHREQUEST']._serialized_end=493
-  _globals['_MESSAGE']._serialized_start=496
-  _globals['_MESSAGE']._serialized_end=693
-  _globals['_MESSAGE_HEADERSENTRY']._serialized_start=220
-  _globals['_MESSAGE_HEADERSENTRY']._serialized_end=266
-  _globals['_MESSAGEBATCH']._serialized_start=695
-  _globals['_MESSAGEBATCH']._serialized_end=780
-  _globals['_PUBLISHBATCHREQUEST']._serialized_start=782
-  _globals['_PUBLISHBATCHREQUEST']._serialized_end=845
-  _globals['_PUBLISHBATCHRESPONSE']._serialized_start=847
-  _globals['_PUBLISHBATCHRESPONSE']._serialized_end=940
-  _globals['_PUBLISHERROR']._serialized_start=942
-  _globals['_PUBLISHERROR']._serialized_end=1018
-  _globals['_BROKER']._serialized_start=1021
-  _globals['_BROKER']._serialized_end=1418
+  _globals['_PUBLISHREQUEST']._serialized_start=101
+  _globals['_PUBLISHREQUEST']._serialized_end=298
+  _globals['_PUBLISHREQUEST_HEADERSENTRY']._serialized_start=252
+  _globals['_PUBLISHREQUEST_HEADERSENTRY']._serialized_end=298
+  _globals['_PUBLISHRESPONSE']._serialized_start=300
+  _globals['_PUBLISHRESPONSE']._serialized_end=348
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=351
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=480
+  _globals['_FETCHREQUEST']._serialized_start=482
+  _globals['_FETCHREQUEST']._serialized_end=525
+  _globals['_MESSAGE']._serialized_start=528
+  _globals['_MESSAGE']._serialized_end=725
+  _globals['_MESSAGE_HEADERSENTRY']._serialized_start=252
+  _globals['_MESSAGE_HEADERSENTRY']._serialized_end=298
+  _globals['_MESSAGEBATCH']._serialized_start=727
+  _globals['_MESSAGEBATCH']._serialized_end=812
+  _globals['_PUBLISHBATCHREQUEST']._serialized_start=814
+  _globals['_PUBLISHBATCHREQUEST']._serialized_end=877
+  _globals['_PUBLISHBATCHRESPONSE']._serialized_start=879
+  _globals['_PUBLISHBATCHRESPONSE']._serialized_end=972
+  _globals['_PUBLISHERROR']._serialized_start=974
+  _globals['_PUBLISHERROR']._serialized_end=1098
+  _globals['_BROKER']._serialized_start=1101
+  _globals['_BROKER']._serialized_end=1498
 # @@protoc_insertion_point(module_scope)

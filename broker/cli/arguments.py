@@ -219,6 +219,12 @@ def _up(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--data", type=Path, metavar="DIR", default=Path("data"), help="where messages are kept (default: ./data)"
     )
     command.add_argument(
+        "--secrets",
+        type=Path,
+        metavar="DIR",
+        help="directories that stand for the Secrets which the file names for TLS and API keys: DIR/SECRET/ENTRY",
+    )
+    command.add_argument(
         "--color",
         choices=("auto", "always", "never"),
         default="auto",

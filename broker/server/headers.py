@@ -21,7 +21,7 @@ API_KEY: Final = 5
 QUOTA: Final = 6
 """IP:PORT at which the proxy that carries the call tells whether its rate limits have room."""
 
-_NAMES = (
+NAMES: Final = (
     "traceparent",
     "x-broker-address",
     "x-broker-client",
@@ -34,4 +34,4 @@ _NAMES = (
 
 def asked_for(*, trust_proxy: bool) -> list[str]:
     """Return the names of the headers to ask a door for; without trust the metadata ends after `TRACE`."""
-    return list(_NAMES) if trust_proxy else [_NAMES[TRACE]]
+    return list(NAMES) if trust_proxy else [NAMES[TRACE]]

@@ -5,15 +5,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
-from broker.api.broker_pb2 import PublishBatchRequest, PublishBatchResponse, PublishError, PublishRequest
+from broker.api.broker_pb2 import PublishBatchRequest, PublishRequest
 from broker.engine.engine import Engine
-from broker.engine.publication import Duplicate, Outcomes, Publication, all_new
+from broker.engine.publication import Outcomes, Publication, all_new
 from broker.errors import Refused
 from broker.server.calls import CANCELLED, CallMetrics
+from broker.server.charging import Rooms, charged, none_has_room
 from broker.server.door import Answer, Call, Door, Ending
 from broker.server.intake import Taken, take
-from broker.server.statuses import code_of, ended, ending
-from broker.server.wire import decode, decode_all, publish_response, publish_responses
+from broker.server.quota import Payer, Quota
+from broker.server.statuses import UNEXPECTED, code_of, ended, ending
+from broker.server.wire import batch_response, decode, decode_all, publish_response, publish_responses
 from broker.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ class Publishing:
         self._door = door
         self._engine = engine
         self._metrics = metrics
+        self._quota = Quota(metrics)
         self._unary = CallMetrics(metrics, "Publish")
         self._batch = CallMetrics(metrics, "PublishBatch")
         self._stream = CallMetrics(metrics, "PublishStream")
@@ -68,25 +71,30 @@ class Publishing:
 
     def publish_batch(self, calls: list[Call]) -> None:
         """Publish the frames of PublishBatch calls."""
-        for token, data, _ in calls:
+        for token, data, metadata in calls:
             began = perf_counter()
+            payer = self._quota.payer("/broker.Broker/PublishBatch", metadata)
 
             def answer(response: bytes, token: int = token, began: float = began) -> None:
                 answers = [(token, response)]
                 self._door.answer(answers)
                 self._batch.answered(answers, perf_counter() - began)
 
-            try:
-                self._frame(data or b"", answer)
-            except Refused as error:
+            def fail(error: Refused, token: int = token, began: float = began) -> None:
                 self._count_refused([error])
                 self._door.finish([ending(token, error)])
                 self._batch.failed(code_of(error), perf_counter() - began)
 
+            try:
+                self._frame(token, data or b"", answer, payer, fail)
+            except Refused as error:
+                fail(error)
+
     def open_streams(self, calls: list[Call]) -> None:
         """Begin PublishStream calls."""
-        for token, _, _ in calls:
-            self._streams[token] = _PublishStream(token)
+        for token, _, metadata in calls:
+            payer = self._quota.payer("/broker.Broker/PublishStream", metadata)
+            self._streams[token] = _PublishStream(token, payer)
         self._door.open([token for token, _, _ in calls])
 
     def stream_frame(self, token: int, frame: bytes | None) -> None:
@@ -108,7 +116,7 @@ class Publishing:
             self._flush(stream)
 
         try:
-            self._frame(frame, answer)
+            self._frame(token, frame, answer, stream.payer)
         except Refused as error:
             # The last one: by value it would be taken for any other that waits, since all of them are empty.
             stream.pending.pop()
@@ -126,8 +134,19 @@ class Publishing:
             if stream.ending is None:
                 self._end(stream, error)
 
-    def _frame(self, data: bytes, answer: Callable[[bytes], None]) -> None:
-        """Publish a frame; `answer` gets the response.
+    async def settled(self) -> None:
+        """Wait until no frame waits for what a proxy says of its limits."""
+        await self._quota.settled()
+
+    def _frame(
+        self,
+        token: int,
+        data: bytes,
+        answer: Callable[[bytes], None],
+        payer: Payer | None,
+        fail: Callable[[Refused], None] | None = None,
+    ) -> None:
+        """Publish a frame; `answer` gets the response, or `fail`, if given, the error when no message has room.
 
         Raises:
             InvalidRequest: the frame as a whole is wrong; nothing of it was published.
@@ -137,8 +156,29 @@ class Publishing:
         taken = take(requests, self._engine.rules, self._engine.clock())
         self._count_refused([error for _, error in taken.refused])
 
+        if payer is None:
+            self._publish_taken(taken, answer)
+            return
+
+        def publish(rooms: Rooms) -> None:
+            error = none_has_room(taken, rooms) if fail else None
+            if fail and error:
+                fail(error)
+                return
+            try:
+                left = charged(taken, rooms)
+                self._count_refused([error for _, error in left.refused[len(taken.refused) :]])
+                self._publish_taken(left, answer)
+            except Exception:
+                log.exception("a frame failed")
+                self.gone(token)
+                self._door.finish([ending(token, UNEXPECTED)])
+
+        payer.charge({subject: len(part) for subject, part in taken.parts.items()}, len(data), publish)
+
+    def _publish_taken(self, taken: Taken, answer: Callable[[bytes], None]) -> None:
         def done(outcomes: Outcomes) -> None:
-            answer(_batch_response(taken, outcomes))
+            answer(batch_response(taken.places, taken.refused, outcomes))
 
         if not taken.parts:
             done(())
@@ -176,10 +216,11 @@ class Publishing:
 class _PublishStream:
     """The frames of one PublishStream that await their answers, which leave in the order in which the frames came."""
 
-    __slots__ = ("ending", "pending", "token")
+    __slots__ = ("ending", "payer", "pending", "token")
 
-    def __init__(self, token: int) -> None:
+    def __init__(self, token: int, payer: Payer | None) -> None:
         self.token = token
+        self.payer = payer
         self.pending: deque[list[bytes]] = deque()
         self.ending: Ending | None = None
 
@@ -241,24 +282,3 @@ def _divided(tokens: list[int], outcomes: Outcomes) -> tuple[list[Answer], list[
         else:
             answers.append((token, publish_response(outcome)))
     return answers, refused
-
-
-def _batch_response(taken: Taken, outcomes: Outcomes) -> bytes:
-    if not taken.refused and all_new(outcomes):
-        return PublishBatchResponse(ids=outcomes).SerializeToString()
-    ids = [0] * (len(taken.places) + len(taken.refused))
-    duplicates: list[int] = []
-    refused = list(taken.refused)
-    for place, outcome in zip(taken.places, outcomes, strict=True):
-        if isinstance(outcome, Refused):
-            refused.append((place, outcome))
-        else:
-            ids[place] = outcome
-            if type(outcome) is Duplicate:
-                duplicates.append(place)
-    response = PublishBatchResponse(ids=ids, duplicates=duplicates)
-    for place, error in sorted(refused, key=lambda pair: pair[0]):
-        response.errors.append(
-            PublishError(index=place, code=code_of(error), reason=error.reason, message=error.message)
-        )
-    return response.SerializeToString()

@@ -16,7 +16,7 @@ from broker.server.door import Answer, Arrivals, Call, Door, Ending, Route
 from broker.server.headers import TRACE
 from broker.server.health import Health
 from broker.server.publishing import Publishing
-from broker.server.statuses import code_name, code_of, elsewhere, ended, ending
+from broker.server.statuses import UNEXPECTED, code_name, code_of, elsewhere, ended, ending
 from broker.server.subscribing import DoorOutlet, Subscribing
 from broker.server.wire import BATCH, SINGLE, decode, encode_messages
 from broker.store.contract import Store
@@ -38,8 +38,6 @@ ROUTES = [
 ]
 
 DRAINING = Unavailable("DRAINING", "this server is shutting down: connect again, subscribers after their last id")
-
-UNEXPECTED = Unavailable("UNEXPECTED", "the server failed; its log has the cause")
 
 _ALL_ROUTES = frozenset(range(len(ROUTES)))
 _BROKER_ROUTES = frozenset(index for index in _ALL_ROUTES if ROUTES[index].path.startswith("/broker."))
@@ -94,6 +92,7 @@ class Service:
         self.health.serving = False
         self.engine.end_subscriptions(DRAINING)
         self._publishing.end_streams(DRAINING)
+        await self._publishing.settled()
         await self.engine.drained()
         # Who watches health or reflects would hold the door open until its patience ends.
         self._refused_routes = _ALL_ROUTES

@@ -16,6 +16,8 @@ OK = 0
 ELSEWHERE: Trailers = (("x-broker-retry", "elsewhere"),)
 """Tells the proxy in front that nothing was done, so that another broker may be asked, whatever the call."""
 
+UNEXPECTED = Unavailable("UNEXPECTED", "the server failed; its log has the cause")
+
 _CODES: dict[type[Refused], int] = {
     InvalidRequest: INVALID_ARGUMENT,
     LimitReached: RESOURCE_EXHAUSTED,
@@ -47,11 +49,17 @@ def details_of(error: Refused) -> bytes:
 
 @lru_cache(maxsize=64)
 def _retry_info(seconds: float) -> Any:
-    delay = Duration()
-    delay.FromNanoseconds(round(seconds * 1e9))
     info = Any()
-    info.Pack(RetryInfo(retry_delay=delay))
+    info.Pack(RetryInfo(retry_delay=duration(seconds)))
     return info
+
+
+@lru_cache(maxsize=64)
+def duration(seconds: float) -> Duration:
+    """Return a google.protobuf.Duration, not to be changed."""
+    made = Duration()
+    made.FromNanoseconds(round(seconds * 1e9))
+    return made
 
 
 def _trailers(error: Refused) -> Trailers:

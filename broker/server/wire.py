@@ -14,10 +14,11 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.api.broker_pb2 import Message as WireMessage
-from broker.api.broker_pb2 import MessageBatch, PublishResponse
+from broker.api.broker_pb2 import MessageBatch, PublishBatchResponse, PublishError, PublishResponse
 from broker.engine.outlet import Framing
-from broker.engine.publication import Duplicate
-from broker.errors import InvalidRequest
+from broker.engine.publication import Duplicate, Outcomes, all_new
+from broker.errors import InvalidRequest, Refused
+from broker.server.statuses import code_of, duration
 from broker.store.columns import columns_of
 from broker.store.contract import NewMessage
 
@@ -131,6 +132,31 @@ def publish_responses(outcomes: Sequence[int]) -> list[bytes]:
     """Encode `broker.PublishResponse`s, none of a Duplicate."""
     encoded = varints(outcomes.start, len(outcomes)) if isinstance(outcomes, range) else map(varint, outcomes)
     return [_FIRST_VARINT + message_id for message_id in encoded]
+
+
+def batch_response(places: Sequence[int], refused: Sequence[tuple[int, Refused]], outcomes: Outcomes) -> bytes:
+    """Encode a `broker.PublishBatchResponse`: what became of the messages at some places, and the others' errors."""
+    if not refused and all_new(outcomes):
+        return PublishBatchResponse(ids=outcomes).SerializeToString()
+    ids = [0] * (len(places) + len(refused))
+    duplicates: list[int] = []
+    errors = list(refused)
+    for place, outcome in zip(places, outcomes, strict=True):
+        if isinstance(outcome, Refused):
+            errors.append((place, outcome))
+        else:
+            ids[place] = outcome
+            if type(outcome) is Duplicate:
+                duplicates.append(place)
+    errors.sort(key=lambda pair: pair[0])
+    response = PublishBatchResponse(ids=ids, duplicates=duplicates)
+    response.errors.extend(_publish_error(place, error) for place, error in errors)
+    return response.SerializeToString()
+
+
+def _publish_error(place: int, error: Refused) -> PublishError:
+    wait = None if error.retry_after is None else duration(error.retry_after)
+    return PublishError(index=place, code=code_of(error), reason=error.reason, message=error.message, retry_after=wait)
 
 
 def encode_headers(headers: Mapping[str, bytes]) -> bytes:

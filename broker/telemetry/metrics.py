@@ -45,6 +45,11 @@ class Metrics:
         self.received_bytes = counter("received_bytes", "Bytes of request messages.")
         self.sent_bytes = counter("sent_bytes", "Bytes of response messages.")
 
+        questions = counters("quota_questions", "Times a proxy was asked for quota, by what came of it.", "result")
+        self.quota_admitted, self.quota_refused = questions.labels("admitted"), questions.labels("refused")
+        self.quota_failed = questions.labels("failed")
+        self.quota_seconds = histogram("quota_duration_seconds", "Time of one such question.", STORE_SECONDS)
+
         self.published = counters("messages_published", "Messages that took an id, by whether they are kept.", "kind")
         self.duplicates = counter(
             "messages_duplicate", "Messages that were published before, by their keys, and so not again."

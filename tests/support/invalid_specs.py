@@ -80,6 +80,7 @@ INVALID_SPECS = (
     ),
     _case("bad label value", "spec.proxy.podLabels[team]", {"proxy": {"podLabels": {"team": "a b"}}}),
     _case("bad cpu", "spec.broker.resources.limits[cpu]", {"broker": {"resources": {"limits": {"cpu": "many"}}}}),
+    _case("negative cpu", "spec.proxy.resources.limits[cpu]", {"proxy": {"resources": {"limits": {"cpu": -1}}}}),
     _case("bad toleration", "spec.broker.tolerations[0].effect", {"broker": {"tolerations": [{"effect": "Never"}]}}),
     _case(
         "no topology key",

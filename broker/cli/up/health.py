@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 from urllib.request import urlopen
 
 import asyncpg
@@ -24,6 +25,26 @@ async def serving(target: str) -> None:
         )
         while not await _serves(check):  # noqa: ASYNC110 - it is another process that changes
             await asyncio.sleep(_PAUSE)
+
+
+async def made(file: Path) -> None:
+    """Return when there is such a file."""
+    while not file.exists():  # noqa: ASYNC110, ASYNC240 - it is another process that makes it
+        await asyncio.sleep(_PAUSE)
+
+
+async def passing_on(listen: str, stats: str) -> None:
+    """Return when Envoy takes connections from clients and knows a healthy broker, whatever clients must prove."""
+    host, _, port = listen.rpartition(":")
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            writer.close()
+            await asyncio.to_thread(_get, stats, "/brokers")
+        except OSError:
+            await asyncio.sleep(_PAUSE)
+        else:
+            return
 
 
 async def answering(dsn: str) -> None:
@@ -49,7 +70,11 @@ async def door(page: str) -> str:
 
 
 def _metrics(page: str) -> str:
-    with urlopen(f"http://{page}/metrics", timeout=5) as response:
+    return _get(page, "/metrics")
+
+
+def _get(address: str, path: str) -> str:
+    with urlopen(f"http://{address}{path}", timeout=5) as response:
         return str(response.read(), "utf-8")
 
 

@@ -15,9 +15,10 @@ from broker.cli.failure import Failure
 from broker.cli.up.cluster import load, not_honoured
 from broker.cli.up.console import Console
 from broker.cli.up.database import Database, database
-from broker.cli.up.health import answering, door, serving
+from broker.cli.up.health import answering, door, made, passing_on, serving
 from broker.cli.up.plan import DSN_VARIABLE, Plan, plan
 from broker.cli.up.ports import claim
+from broker.cli.up.secrets import secrets
 from broker.cli.up.supervisor import Supervisor
 from broker_operator.api import BrokerCluster
 
@@ -35,10 +36,11 @@ def up(arguments: argparse.Namespace) -> int:
         OSError: nobody reads our output any more.
     """
     cluster = load(arguments.file)
+    held = secrets(cluster, arguments.secrets)
     listen = claim(*arguments.listen)
     data = arguments.data.absolute()
     with tempfile.TemporaryDirectory(prefix="brokerctl-") as runtime, _own_database(cluster, data, runtime) as own:
-        planned = plan(cluster, listen, data, Path(runtime), own)
+        planned = plan(cluster, listen, data, Path(runtime), own, held)
         asyncio.run(_Local(cluster, planned, arguments.color).run())
     return 0
 
@@ -59,7 +61,8 @@ class _Local:
         self._plan = planned
         self._brokers = [program.name for program, _ in planned.brokers]
         self._database = [planned.database.program.name] if planned.database else []
-        self._console = Console([_US, *self._database, *self._brokers, planned.proxy.name], color)
+        self._api_keys = [planned.api_keys[0].name] if planned.api_keys else []
+        self._console = Console([_US, *self._database, *self._brokers, *self._api_keys, planned.proxy.name], color)
         self._supervisor = Supervisor(self._console.line, self._say)
         self._stop = asyncio.Event()
         self._console.on_failure = self._stop.set
@@ -73,7 +76,7 @@ class _Local:
         finally:
             # Brokers first: through Envoy they answer what they accepted.
             await self._supervisor.stop(*self._brokers)
-            await self._supervisor.stop(self._plan.proxy.name)
+            await self._supervisor.stop(self._plan.proxy.name, *self._api_keys)
             await self._supervisor.stop(*self._database)
         if self._console.failure is not None:
             raise self._console.failure
@@ -104,7 +107,10 @@ class _Local:
                     await self._supervisor.start(self._plan.database.program, answering(self._plan.database.dsn))
                 brokers = (self._supervisor.start(program, serving(at)) for program, at in self._plan.brokers)
                 await asyncio.gather(*brokers)
-                await self._supervisor.start(self._plan.proxy, serving(self._plan.listen))
+                if self._plan.api_keys is not None:
+                    program, file = self._plan.api_keys
+                    await self._supervisor.start(program, made(file))
+                await self._supervisor.start(self._plan.proxy, passing_on(self._plan.listen, self._plan.stats))
                 opened = await door(self._plan.metrics[0])
         except TimeoutError:
             msg = f"not everything was healthy within {_START_LIMIT:g} s; the log above says what was not"
@@ -114,6 +120,10 @@ class _Local:
     def _greet(self, opened: str, seconds: float) -> None:
         listen = self._plan.listen
         server = "" if listen == DEFAULT_SERVER else f" --server {listen}"
+        proxy = self._cluster.spec.proxy
+        server += " --tls-ca CA.CRT" if proxy.tls else ""
+        server += " --api-key-file FILE" if proxy.authentication.api_keys else ""
+        server += " --token-file FILE" if proxy.authentication.jwt and not proxy.authentication.api_keys else ""
         self._say(f"BrokerCluster {self._cluster.name} is ready at {listen} after {seconds:.1f} s (door: {opened})")
         self._say(f"messages are kept in {self._plan.kept}")
         self._say(f"metrics: http://{self._plan.stats}/stats/prometheus (proxy)")

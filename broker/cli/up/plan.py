@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,14 +15,21 @@ from broker.cli.failure import Failure
 from broker.cli.up.child import Program
 from broker.cli.up.database import Database
 from broker.cli.up.ports import LOOPBACK, free_ports
+from broker.cli.up.secrets import NO_SECRETS, Secrets
 from broker.store.postgres.address import describe
+from broker_operator.agent import api_keys
 from broker_operator.api import BrokerCluster, StorageType
 from broker_operator.render import RenderSettings, envoy, names, render
+from broker_operator.render.envoy.access import API_KEYS
+from broker_operator.render.envoy.sources import filter_file
 
 DSN_VARIABLE = "BROKER_POSTGRES_DSN"
 """Names the database of storage type Postgres, as for a broker; without it, `up` starts one."""
 _POD_ONLY = ("--postgres-dsn-file=", "--store-wait=", "--peers=", "--peer-listen=")
 _ENVOY_GRACE = 5.0
+_API_KEYS_GRACE = 5.0
+_API_KEYS = "api-keys"
+_DEBIAN_CA = "/etc/ssl/certs/ca-certificates.crt"
 _BROKER_SPARE = 10.0
 """After its drain timeout (s), a broker gets this long to close its store."""
 
@@ -33,6 +41,7 @@ class Plan:
     Attributes:
         brokers: each with the address of its gRPC door.
         proxy: Envoy.
+        api_keys: what gives Envoy the clients' API keys, and the file that it makes; None without API keys.
         listen: where clients connect.
         stats: where Envoy answers /ready and /stats/prometheus.
         metrics: where each broker answers /metrics.
@@ -42,6 +51,7 @@ class Plan:
 
     brokers: list[tuple[Program, str]]
     proxy: Program
+    api_keys: tuple[Program, Path] | None
     listen: str
     stats: str
     metrics: list[str]
@@ -59,7 +69,12 @@ class _Ports:
 
 
 def plan(
-    cluster: BrokerCluster, listen: tuple[str, int], data: Path, runtime: Path, database: Database | None = None
+    cluster: BrokerCluster,
+    listen: tuple[str, int],
+    data: Path,
+    runtime: Path,
+    database: Database | None = None,
+    secrets: Secrets = NO_SECRETS,
 ) -> Plan:
     """Choose ports, write Envoy's configuration into `runtime`, and return what to run.
 
@@ -68,6 +83,7 @@ def plan(
         listen: where Envoy listens for clients.
         data: the directory in which clusters have theirs.
         runtime: for what is gone at the end.
+        secrets: the directories that stand for Secrets.
         database: a PostgreSQL of our own; without it, storage type Postgres takes the one that the environment names.
 
     Raises:
@@ -81,7 +97,8 @@ def plan(
         brokers=[
             (_broker(cluster, ports, number, store), f"{LOOPBACK}:{ports[number].door}") for number in range(replicas)
         ],
-        proxy=_proxy(cluster, listen, [each.door for each in ports], stats, quota, runtime),
+        proxy=_proxy(cluster, listen, [each.door for each in ports], stats, quota, runtime, secrets),
+        api_keys=_api_keys(secrets.api_keys, runtime) if secrets.api_keys else None,
         listen=address(*listen),
         stats=f"{LOOPBACK}:{stats}",
         metrics=[f"{LOOPBACK}:{each.page}" for each in ports],
@@ -161,16 +178,23 @@ def _pod_arguments(cluster: BrokerCluster) -> list[str]:
 
 
 def _proxy(
-    cluster: BrokerCluster, listen: tuple[str, int], doors: list[int], stats: int, quota: int, runtime: Path
+    cluster: BrokerCluster,
+    listen: tuple[str, int],
+    doors: list[int],
+    stats: int,
+    quota: int,
+    runtime: Path,
+    secrets: Secrets,
 ) -> Program:
     places = envoy.Places(
         listen=envoy.Address(*listen),
         stats=envoy.Address(LOOPBACK, stats),
         quota=envoy.Address(LOOPBACK, quota),
-        server_tls=str(runtime / "server-tls"),
-        client_ca=str(runtime / "client-ca"),
+        server_tls=str(secrets.server_tls or runtime),
+        client_ca=str(secrets.client_ca or runtime),
         internal_tls=str(runtime / "internal-tls"),
-        api_keys=str(runtime / "api-keys"),
+        api_keys=str(runtime / _API_KEYS),
+        system_ca=ssl.get_default_verify_paths().cafile or _DEBIAN_CA,
         admin_socket=str(runtime / "admin.sock"),
         descriptor_set=str(files("broker.api") / "broker.pb"),
         brokers=tuple(envoy.Address(LOOPBACK, door) for door in doors),
@@ -178,7 +202,8 @@ def _proxy(
     )
     directory = _directory(runtime / "envoy")
     # Limits are rendered for so many proxies as there are: one.
-    alone = replace(cluster, spec=replace(cluster.spec, proxy=replace(cluster.spec.proxy, replicas=1)))
+    proxy = replace(cluster.spec.proxy, replicas=1, autoscaling=None)
+    alone = replace(cluster, spec=replace(cluster.spec, proxy=proxy))
     for name, content in envoy.files(alone, places, str(directory)).items():
         (directory / name).write_text(json.dumps(content, indent=1), encoding="utf-8")
     return Program(
@@ -195,6 +220,13 @@ def _proxy(
         ),
         grace=_ENVOY_GRACE,
     )
+
+
+def _api_keys(secret: Path, runtime: Path) -> tuple[Program, Path]:
+    name = filter_file(API_KEYS)
+    file = _directory(runtime / _API_KEYS) / name
+    options = (f"--keys={secret}", f"--template={runtime / 'envoy' / name}", f"--file={file}")
+    return Program("api-keys", (sys.executable, "-IS", api_keys.__file__, *options), _API_KEYS_GRACE), file
 
 
 def _envoy() -> str:

@@ -15,7 +15,16 @@ from broker_operator.api.access import (
     SubjectMatch,
     Tls,
 )
-from broker_operator.api.cluster import GROUP, KIND, PAUSE_ANNOTATION, PLURAL, VERSION, BrokerCluster, parse
+from broker_operator.api.cluster import (
+    CONFIG_VERSION_ANNOTATION,
+    GROUP,
+    KIND,
+    PAUSE_ANNOTATION,
+    PLURAL,
+    VERSION,
+    BrokerCluster,
+    parse,
+)
 from broker_operator.api.errors import Problem, SpecError
 from broker_operator.api.pods import PodSettings, Resources, Toleration, TopologySpread
 from broker_operator.api.proxy import (
@@ -58,6 +67,7 @@ from broker_operator.api.spec import (
 )
 
 __all__ = [
+    "CONFIG_VERSION_ANNOTATION",
     "GROUP",
     "KIND",
     "PAUSE_ANNOTATION",

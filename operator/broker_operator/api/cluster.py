@@ -17,6 +17,8 @@ VERSION = "v1alpha1"
 KIND = "BrokerCluster"
 PLURAL = "brokerclusters"
 PAUSE_ANNOTATION = f"{GROUP}/pause-reconciliation"
+CONFIG_VERSION_ANNOTATION = f"{GROUP}/config-version"
+"""On the proxies' ConfigMap: the version that all of its files say."""
 
 NAME_PATTERN = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 NAME_MAX_LENGTH = 40

@@ -114,7 +114,11 @@ def _decode_map(value: Any, path: str, problems: list[Problem], bounds: Bounds, 
     if bounds.free:
         return dict(value)
     item = bounds.item or NONE
-    return {name: decode(str, text, f"{path}[{_shown(name)}]", problems, item) for name, text in value.items()}
+    return {
+        name: decode(str, text, f"{path}[{_shown(name)}]", problems, item)
+        for name, text in value.items()
+        if text is not None
+    }
 
 
 def _decode_quantity(value: Any, bounds: Bounds, refuse: Callable[[str], None]) -> Any:

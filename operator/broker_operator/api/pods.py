@@ -25,7 +25,7 @@ def annotation_map() -> Any:
 
 
 def _amounts(**defaults: str) -> Any:
-    made: Any = text_map(max_properties=16, max_length=32, pattern=RESOURCE_AMOUNT, int_or_string=True)
+    made: Any = text_map(max_properties=16, max_length=32, pattern=RESOURCE_AMOUNT, int_or_string=True, minimum=0)
     return field(default_factory=lambda: dict(defaults), metadata=made.metadata)
 
 

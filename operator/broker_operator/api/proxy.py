@@ -98,3 +98,13 @@ class Proxy(PodSettings):
     authorization: Authorization = field(default_factory=Authorization)
     grpc_web: GrpcWeb | None = None
     connections: Connections = Connections()
+
+    @property
+    def fewest(self) -> int:
+        """How many proxies there are at least."""
+        return self.autoscaling.min_replicas if self.autoscaling else self.replicas
+
+    @property
+    def most(self) -> int:
+        """How many proxies there are at most."""
+        return self.autoscaling.max_replicas if self.autoscaling else self.replicas

@@ -16,11 +16,12 @@ from broker_operator.kube.errors import (
     Throttled,
     Unavailable,
 )
-from broker_operator.kube.kinds import BROKER_CLUSTER, CHILD_KINDS, LEASE, POD, Kind, kind_of
+from broker_operator.kube.kinds import BROKER_CLUSTER, CHILD_KINDS, EVENT, LEASE, POD, Kind, kind_of
 
 __all__ = [
     "BROKER_CLUSTER",
     "CHILD_KINDS",
+    "EVENT",
     "FIELD_MANAGER",
     "LEASE",
     "POD",

@@ -11,7 +11,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 
 from broker_operator.kube.errors import Conflict, NotFound, Unavailable, error_from
-from broker_operator.kube.kinds import EVENT, Kind, kind_of
+from broker_operator.kube.kinds import EVENT, POD, Kind, kind_of
 
 #: One name for all our writes: server-side apply removes what this manager no longer sends.
 FIELD_MANAGER = "broker-operator"
@@ -51,20 +51,22 @@ class Kube:
         """Read one object."""
         return await self.request("GET", kind.path(namespace, name))
 
-    async def find(self, kind: Kind, namespace: str, selector: str = "", *, metadata: bool = False) -> list[Manifest]:
-        """Read the objects with these labels; with `metadata`, only who they are and whose."""
-        query = [("labelSelector", selector)] if selector else []
+    async def find(
+        self, kind: Kind, namespace: str, selector: str = "", *, fields: str = "", metadata: bool = False
+    ) -> list[Manifest]:
+        """Read the objects with these labels and fields; with `metadata`, only who they are and whose."""
+        query = [(name, text) for name, text in (("labelSelector", selector), ("fieldSelector", fields)) if text]
         accept = f"{_METADATA_ONLY},{_JSON}" if metadata else _JSON
         answer = await self.request("GET", kind.path(namespace), query=query, accept=accept)
         return cast("list[Manifest]", answer.get("items") or [])
 
-    async def apply(self, manifest: Manifest) -> Manifest:
+    async def apply(self, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
         """Server-side apply one child object, and return it as it now stands.
 
         Fields that another manager took are logged and taken back.
         """
         kind, metadata = kind_of(manifest), manifest["metadata"]
-        return await self._apply(kind.path(metadata["namespace"], metadata["name"]), manifest)
+        return await self._apply(kind.path(metadata["namespace"], metadata["name"]), manifest, manager)
 
     async def apply_status(self, kind: Kind, manifest: Manifest) -> Manifest:
         """Server-side apply the status of one object."""
@@ -102,6 +104,12 @@ class Kube:
             return False
         return any(resource["name"] == kind.plural for resource in answer.get("resources") or [])
 
+    async def log(self, namespace: str, pod: str, container: str, *, lines: int, most_bytes: int) -> str:
+        """The last lines that a container of a pod has logged, up to so many bytes."""
+        query = [("container", container), ("tailLines", str(lines)), ("limitBytes", str(most_bytes))]
+        data = await self._send("GET", POD.path(namespace, pod, "log"), query=query, accept="*/*")
+        return data.decode(errors="replace")
+
     async def post_event(self, regarding: Manifest, *, warning: bool, reason: str, message: str, now: str) -> None:
         """Write a Kubernetes Event about an object. `now` is an RFC 3339 time."""
         metadata = regarding["metadata"]
@@ -127,8 +135,8 @@ class Kube:
         }
         await self.create(EVENT, event)
 
-    async def _apply(self, path: str, manifest: Manifest) -> Manifest:
-        query = [("fieldManager", FIELD_MANAGER)]
+    async def _apply(self, path: str, manifest: Manifest, manager: str = FIELD_MANAGER) -> Manifest:
+        query = [("fieldManager", manager)]
         try:
             return await self.request("PATCH", path, query=query, body=manifest, content_type=_APPLY)
         except Conflict as conflict:
@@ -155,6 +163,17 @@ class Kube:
         accept: str = _JSON,
     ) -> Manifest:
         """Send one request and return the JSON of its answer."""
+        return _decoded(await self._send(method, path, query, body, content_type, accept))
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: list[tuple[str, str]] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str = _JSON,
+        accept: str = _JSON,
+    ) -> bytes:
         call = await self._client.param_serialize(
             method,
             path,
@@ -168,15 +187,14 @@ class Kube:
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
                 method, url, headers=headers, body=payload, _request_timeout=self._timeout
             )
-            data = await response.read()
+            data: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"no answer from the API server: {error or type(error).__name__}") from error
-        answer = _decoded(data)
         if response.status >= 400:
             raise error_from(
-                response.status, answer, retry_after=response.getheader("Retry-After"), reason=response.reason
+                response.status, _decoded(data), retry_after=response.getheader("Retry-After"), reason=response.reason
             )
-        return answer
+        return data
 
 
 def _decoded(data: bytes) -> Manifest:

@@ -24,6 +24,7 @@ from broker_operator.kube import (
 )
 from broker_operator.reconcile import labels
 from broker_operator.reconcile.memory import Ident, Memory
+from broker_operator.reconcile.replicas import left_to_others
 from broker_operator.status import Failure
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Children:
             return live
         self._memory.forget(ident)
         await self._refuse_theft(manifest, existing)
+        await left_to_others(self._kube, ident[0], manifest)
         return self._memory.remember(ident, manifest, await self._kube.apply(manifest))
 
     async def _refuse_theft(self, manifest: Manifest, existing: Mapping[Ident, Manifest]) -> None:

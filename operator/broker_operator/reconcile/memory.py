@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker_operator.kube import Kind, Manifest
+from broker_operator.reconcile.proxies import Proxies
 
 Ident = tuple[Kind, str]
 
@@ -28,6 +29,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._objects: dict[Ident, _Remembered] = {}
+        self.proxies = Proxies()
 
     def unchanged(self, ident: Ident, manifest: Manifest, existing: Mapping[str, Any] | None) -> Manifest | None:
         """The live object, if it is as we applied it and `manifest` is what we applied."""
@@ -43,6 +45,8 @@ class Memory:
         kept = {"kind": live["kind"], "metadata": metadata, "status": live.get("status") or {}}
         if live["kind"] == "PersistentVolumeClaim":
             kept["spec"] = live["spec"]
+        if live["kind"] == "Deployment":
+            kept["spec"] = {"replicas": live["spec"].get("replicas", 1)}
         self._objects[ident] = _Remembered(_digest(manifest), kept)
         return kept
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,10 +13,12 @@ from broker_operator.api import PAUSE_ANNOTATION, BrokerCluster, SpecError, pars
 from broker_operator.inquiry import Inquiry
 from broker_operator.kube import BROKER_CLUSTER, POD, Kube, KubeError, Manifest, NotFound, Throttled
 from broker_operator.metrics import Metrics
+from broker_operator.reconcile import mounts
 from broker_operator.reconcile.children import Applied, Children
 from broker_operator.reconcile.events import announce
 from broker_operator.reconcile.kinds import Available
 from broker_operator.reconcile.memory import Memory
+from broker_operator.reconcile.proxies import Proxies
 from broker_operator.reconcile.schedule import Outcome, Result
 from broker_operator.reconcile.workers import Key
 from broker_operator.status import Observed, invalid, paused, report
@@ -26,7 +29,9 @@ Render = Callable[[BrokerCluster, frozenset[str]], Sequence[Manifest]]
 """From a parsed cluster and the names of the optional kinds at hand to its objects, in the order to apply them."""
 
 LOOK_AGAIN = 10.0
-"""Seconds after which brokers that are not ready are asked again: no event tells that their reason has changed."""
+"""Seconds after which pods that are not ready are asked about again: no event tells that the reason has changed."""
+CONFIG_LOOK_AGAIN = 2.0
+"""The same for proxies to which a changed configuration is on its way: the kubelet tells nobody when it is there."""
 
 
 class Reconciler:
@@ -80,16 +85,18 @@ class Reconciler:
         kinds = self._available.kinds  # discovery goes on during the pass: one answer for all of it
         names = frozenset(kind.kind for kind in kinds)
         applied = await children.sync(self._render(cluster, names), kinds)
-        seen = await self._seen(cluster, applied, names, children.selector)
+        seen = await self._seen(cluster, applied, names, children.selector, memory.proxies)
         await self._write(live, report(live.get("status") or {}, seen))
         for failure in applied.failures:
             logger.warning("%s: %s", failure.reason, failure, extra={"object": f"{cluster.namespace}/{cluster.name}"})
         if not applied.failures:
-            return Outcome(Result.SYNCED, look_again=LOOK_AGAIN if seen.unready_brokers else 0.0)
+            return Outcome(Result.SYNCED, look_again=_look_again(seen))
         return Outcome(Result.FAILED if applied.retriable else Result.INVALID)
 
-    async def _seen(self, cluster: BrokerCluster, applied: Applied, kinds: frozenset[str], selector: str) -> Observed:
-        """Pods are read, and brokers asked, only while some are not ready: they tell why."""
+    async def _seen(
+        self, cluster: BrokerCluster, applied: Applied, kinds: frozenset[str], selector: str, proxies: Proxies
+    ) -> Observed:
+        """Pods are read only while something moves: brokers tell why they are not ready, proxies what they run."""
         seen = Observed(
             cluster=cluster,
             now=datetime.now(UTC),
@@ -97,10 +104,16 @@ class Reconciler:
             failures=tuple(applied.failures),
             monitors_available="ServiceMonitor" in kinds,
         )
-        if seen.brokers.complete and seen.proxies.complete:
-            return seen
+        settled = proxies.settled(seen)
+        if settled and seen.brokers.complete and seen.proxies.complete:
+            return replace(seen, proxy_configs=settled)
         seen = replace(seen, pods=tuple(await self._kube.find(POD, cluster.namespace, selector)))
-        return replace(seen, causes=await self._inquiry.causes(seen.unready_brokers))
+        causes, configs, failed = await asyncio.gather(
+            self._inquiry.causes(seen.unready_brokers),
+            proxies.look(self._kube, self._inquiry, seen),
+            mounts.failures(self._kube, cluster.namespace, seen.waiting_pods),
+        )
+        return replace(seen, causes=causes, proxy_configs=configs, mount_failures=failed)
 
     async def _write(self, live: Manifest, status: dict[str, Any]) -> None:
         """Write the status if it says anything new, then tell of what changed."""
@@ -115,6 +128,13 @@ class Reconciler:
         body = {"apiVersion": live["apiVersion"], "kind": live["kind"], "metadata": identity, "status": status}
         await self._kube.apply_status(BROKER_CLUSTER, body)
         await announce(self._kube, live, old.get("conditions") or [], conditions)
+
+
+def _look_again(seen: Observed) -> float:
+    if seen.proxy_configs.behind:
+        return CONFIG_LOOK_AGAIN
+    silent = seen.unready_brokers or seen.waiting_pods or seen.proxy_configs.refused or seen.proxy_configs.unknown
+    return LOOK_AGAIN if silent else 0.0
 
 
 def _rfc3339(moment: datetime) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from broker_operator.api import BrokerCluster
+from broker_operator.api import CONFIG_VERSION_ANNOTATION, BrokerCluster
 from broker_operator.render import envoy, names
+from broker_operator.render.envoy.sources import CLUSTERS
 from broker_operator.render.names import GRPC_PORT, HTTP_PORT, QUOTA_PORT, Object
 from broker_operator.render.settings import RenderSettings
 
@@ -25,7 +26,10 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
     yield {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": names.metadata(cluster, settings, names.proxy(cluster), names.PROXY),
+        "metadata": {
+            **names.metadata(cluster, settings, names.proxy(cluster), names.PROXY),
+            "annotations": {CONFIG_VERSION_ANNOTATION: files[CLUSTERS]["version_info"]},
+        },
         "data": {name: _text(config) for name, config in files.items()},
     }
 

@@ -12,11 +12,11 @@ from broker_operator.render.settings import RenderSettings
 
 def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
     """One broker and one proxy at a time. For a single pod there is none: it would block the drain of its node."""
-    for replicas, name, component in (
+    for fewest, name, component in (
         (cluster.spec.replicas, names.broker(cluster), names.BROKER),
-        (cluster.spec.proxy.replicas, names.proxy(cluster), names.PROXY),
+        (cluster.spec.proxy.fewest, names.proxy(cluster), names.PROXY),
     ):
-        if replicas > 1:
+        if fewest > 1:
             yield {
                 "apiVersion": "policy/v1",
                 "kind": "PodDisruptionBudget",

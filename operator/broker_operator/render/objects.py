@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
 from broker_operator.render import (
+    autoscaler,
     broker_deployment,
     config_map,
     dashboard,
@@ -25,6 +26,7 @@ _BUILDERS = (
     config_map.build,
     broker_deployment.build,
     proxy_deployment.build,
+    autoscaler.build,
     disruption_budget.build,
     network_policy.build,
     service_monitors.build,

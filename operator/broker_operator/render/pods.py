@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from broker_operator.api import BrokerCluster, PodSettings
+from broker_operator.api import BrokerCluster, PodSettings, TopologySpread
 from broker_operator.api.fields import json_name
 from broker_operator.render import names
 from broker_operator.render.names import Object
@@ -16,14 +16,20 @@ GRACE_MARGIN_SECONDS = 10
 """Between the end of draining and the kill: room to close files and exit."""
 
 
-def deployment(metadata: Object, replicas: int, strategy: Object, selector: dict[str, str], template: Object) -> Object:
-    """A Deployment."""
+NODE = "kubernetes.io/hostname"
+
+
+def deployment(
+    metadata: Object, replicas: int | None, strategy: Object, selector: dict[str, str], template: Object
+) -> Object:
+    """A Deployment; without `replicas` it is somebody else who sets their number."""
+    number = {} if replicas is None else {"replicas": replicas}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": metadata,
         "spec": {
-            "replicas": replicas,
+            **number,
             "revisionHistoryLimit": 3,
             "strategy": strategy,
             "selector": {"matchLabels": selector},
@@ -40,12 +46,13 @@ def template(
     account: str,
     container: Object,
     volumes: list[Object],
+    annotations: Mapping[str, str] | None = None,
     init_containers: Sequence[Object] = (),
 ) -> Object:
     """A pod template. The operator's version is not in it, so that an upgrade of the operator restarts no pod."""
     metadata: Object = {"labels": {**settings.pod_labels, **names.labels(cluster, component)}}
-    if settings.pod_annotations:
-        metadata["annotations"] = dict(settings.pod_annotations)
+    if both := {**settings.pod_annotations, **(annotations or {})}:
+        metadata["annotations"] = both
     return {
         "metadata": metadata,
         "spec": {
@@ -98,9 +105,9 @@ def probe(port: str, path: str, **fields: Any) -> Object:
 
 
 def _placement(cluster: BrokerCluster, component: str, settings: PodSettings) -> Object:
+    wanted = settings.topology_spread_constraints or (TopologySpread(topology_key=NODE),)
     spreads = [
-        {**_plain(spread), "labelSelector": {"matchLabels": names.selector(cluster, component)}}
-        for spread in settings.topology_spread_constraints
+        {**_plain(spread), "labelSelector": {"matchLabels": names.selector(cluster, component)}} for spread in wanted
     ]
     return _without_empty(
         {

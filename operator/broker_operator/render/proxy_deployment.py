@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
 
-from broker_operator.api import BrokerCluster
+from broker_operator.api import GROUP, BrokerCluster, Connections
 from broker_operator.render import config_map, envoy, names, pods, proxy_secrets
 from broker_operator.render.envoy import stats
 from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
@@ -14,6 +14,7 @@ from broker_operator.render.settings import RenderSettings
 DEFAULT_WORKERS = 2
 """Envoy would start one worker for each CPU of the node."""
 MAX_WORKERS = 64
+MAX_CONNECTIONS_ANNOTATION = f"{GROUP}/max-connections"
 
 _STARTUP_PROBE: Object = {
     # A proxy that knows no healthy broker yet would refuse its first clients. Later a proxy stays ready without
@@ -66,7 +67,7 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
     ]
     yield pods.deployment(
         names.metadata(cluster, settings, name, names.PROXY),
-        proxy.replicas,
+        None if proxy.autoscaling else proxy.replicas,
         # A new proxy serves before an old one goes.
         {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         names.selector(cluster, names.PROXY),
@@ -77,9 +78,20 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
             account=name,
             container=container,
             volumes=volumes,
+            annotations=_read_once(proxy.connections),
             init_containers=proxy_secrets.init_containers(cluster, settings),
         ),
     )
+
+
+def _read_once(connections: Connections) -> dict[str, str]:
+    """Of the spec, what stands in the bootstrap: as Envoy reads that at its start only, a change must restart it.
+
+    What is as by default is left out, so that no pod restarts when only the operator is a new one.
+    """
+    if connections.max_connections == Connections().max_connections:
+        return {}
+    return {MAX_CONNECTIONS_ANNOTATION: str(connections.max_connections)}
 
 
 def _workers(limits: Mapping[str, str]) -> int:

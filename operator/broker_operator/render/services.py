@@ -27,7 +27,10 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
 
 def _clients(cluster: BrokerCluster, settings: RenderSettings, grpc: Object) -> Object:
     wanted = cluster.spec.proxy.service
-    service = _service(cluster, settings, cluster.name, names.PROXY, {"type": str(wanted.type), "ports": [grpc]})
+    spec: Object = {"type": str(wanted.type), "ports": [grpc]}
+    if wanted.external_traffic_policy:
+        spec["externalTrafficPolicy"] = str(wanted.external_traffic_policy)
+    service = _service(cluster, settings, cluster.name, names.PROXY, spec)
     if wanted.annotations:
         service["metadata"]["annotations"] = dict(wanted.annotations)
     return service

@@ -2,16 +2,21 @@
 
 from broker_operator.status.condition import Condition, Type, merged, transitions
 from broker_operator.status.observed import Failure, Observed
+from broker_operator.status.proxies import ProxyConfig, ProxyConfigs, Running, refusal
 from broker_operator.status.report import invalid, paused, report
 
 __all__ = [
     "Condition",
     "Failure",
     "Observed",
+    "ProxyConfig",
+    "ProxyConfigs",
+    "Running",
     "Type",
     "invalid",
     "merged",
     "paused",
+    "refusal",
     "report",
     "transitions",
 ]

@@ -25,12 +25,14 @@ def ready(seen: Observed, parts: tuple[Condition, ...]) -> Condition:
 
 
 def progressing(seen: Observed) -> Condition:
-    """True while pods are being started or replaced."""
+    """True while pods are being started or replaced, or a changed configuration is on its way to running proxies."""
     moving = [
         f"{name}: {_progress(rollout)}"
         for name, rollout in (("brokers", seen.brokers), ("proxies", seen.proxies))
         if not rollout.complete
     ]
+    if not moving and seen.proxy_configs.behind:
+        return Condition(Type.PROGRESSING, "True", "ConfigurationRollingOut", f"proxies: {seen.proxy_configs}")
     if not moving:
         return Condition(Type.PROGRESSING, "False", "Stable", "every pod that was asked for is ready")
     rolling = seen.brokers.rolling or seen.proxies.rolling
@@ -41,7 +43,7 @@ def degraded(seen: Observed) -> Condition:
     """True when something is wrong that waiting does not mend."""
     if seen.failures:
         return Condition(Type.DEGRADED, "True", seen.failures[0].reason, _summary(seen.failures))
-    trouble = seen.broker_trouble or seen.proxy_trouble
+    trouble = seen.broker_trouble or seen.config_trouble or seen.proxy_trouble
     if trouble:
         return Condition(Type.DEGRADED, "True", trouble.reason, trouble.message)
     return Condition(Type.DEGRADED, "False", "AsExpected", "nothing is known to be wrong")
@@ -69,12 +71,16 @@ def store_reachable(seen: Observed) -> Condition:
 
 
 def proxy_ready(seen: Observed) -> Condition:
-    """True while at least one proxy takes connections."""
-    proxies = seen.proxies
+    """True while at least one proxy takes connections and none refuses its configuration."""
+    proxies, configs = seen.proxies, seen.proxy_configs
     if proxies.wanted == 0:
         return Condition(Type.PROXY_READY, "False", "ScaledToZero", "spec.proxy.replicas is 0: no proxy runs")
+    if trouble := seen.config_trouble:
+        return Condition(Type.PROXY_READY, "False", trouble.reason, trouble.message)
     if proxies.ready:
-        return Condition(Type.PROXY_READY, "True", "ProxyReady", f"{proxies} proxies are ready")
+        text = f"{proxies} proxies are ready"
+        detail = f"; {configs}" if configs.behind or configs.unknown else ""
+        return Condition(Type.PROXY_READY, "True", "ProxyReady", f"{text}{detail}")
     if trouble := seen.proxy_trouble:
         return Condition(Type.PROXY_READY, "False", trouble.reason, trouble.message)
     return Condition(Type.PROXY_READY, "False", "NoProxyReady", f"{proxies} proxies are ready")

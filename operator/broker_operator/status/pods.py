@@ -21,6 +21,8 @@ _DETAIL_LIMIT = 200
 _CAUSE_LIMIT = 600
 _NO_TROUBLE = ("", "draining", "the store is being opened")
 """What brokers say that end or begin as they should."""
+_MISSING = re.compile(r'\b(secret|configmap) "([^"]+)" not found', re.IGNORECASE)
+"""What the kubelet says of a volume whose source is not there."""
 _ELAPSED = re.compile(r" for \d+ s\b")
 """What each look would find changed, and what the condition's own time says."""
 
@@ -34,27 +36,40 @@ class Trouble:
 
 
 def first_trouble(
-    pods: Sequence[Raw], claims: Sequence[Raw], told: Mapping[str, str], *, now: datetime
+    pods: Sequence[Raw], claims: Sequence[Raw], told: Mapping[str, str], mounts: Mapping[str, str], *, now: datetime
 ) -> Trouble | None:
     """The most telling trouble: causes before consequences, pods in order of their names.
 
-    `told`: what pods themselves say of why they are not ready, by their names. A pod on its way out is no trouble.
+    `told`: what pods themselves say of why they are not ready, by their names. `mounts`: what the kubelet says of
+    volumes that cannot be mounted, by the pods' uids. A pod on its way out is no trouble.
     """
     alive = sorted(filter(_alive, pods), key=pod_name)
     if any((pod.get("status") or {}).get("phase") == "Pending" for pod in alive) and (trouble := _claims(claims)):
         return trouble
-    for look in (_image, _config, _told(told), _crash, _unschedulable, _unready):
+    for look in (_mounts(mounts), _image, _config, _told(told), _crash, _unschedulable, _unready):
         for pod in alive:
             if trouble := look(pod, now):
                 return trouble
     return None
 
 
-def running_unready(pod: Raw) -> bool:
-    """Whether a pod runs, is not ready, and is there to stay: it can be asked why."""
+def is_running(pod: Raw) -> bool:
+    """Whether a pod runs and is there to stay: it can be asked."""
     status = pod.get("status") or {}
-    running = status.get("phase") == "Running" and bool(status.get("podIP"))
-    return running and _alive(pod) and _condition(pod, "Ready").get("status") != "True"
+    return status.get("phase") == "Running" and bool(status.get("podIP")) and _alive(pod)
+
+
+def is_waiting(pod: Raw) -> bool:
+    """Whether a pod has its node and its containers have not begun: volumes come first."""
+    status = pod.get("status") or {}
+    scheduled = _condition(pod, "PodScheduled").get("status") == "True"
+    started = any("waiting" not in (one.get("state") or {}) for one in _containers(pod))
+    return status.get("phase") == "Pending" and scheduled and not started and _alive(pod)
+
+
+def is_ready(pod: Raw) -> bool:
+    """Whether a pod is ready."""
+    return bool(_condition(pod, "Ready").get("status") == "True")
 
 
 def _claims(claims: Sequence[Raw]) -> Trouble | None:
@@ -70,6 +85,19 @@ def _claims(claims: Sequence[Raw]) -> Trouble | None:
             "set spec.storage.sqlite.storageClassName, or give the cluster a default StorageClass",
         )
     return None
+
+
+def _mounts(failures: Mapping[str, str]) -> Callable[[Raw, datetime], Trouble | None]:
+    def look(pod: Raw, _: datetime) -> Trouble | None:
+        text = failures.get(str(pod["metadata"].get("uid")), "")
+        if not text or not is_waiting(pod):
+            return None
+        if missing := _MISSING.search(text):
+            kind = "Secret" if missing[1].lower() == "secret" else "ConfigMap"
+            return Trouble(f"{kind}Missing", f"{kind} {missing[2]} does not exist: pod {pod_name(pod)} waits for it")
+        return Trouble("MountFailed", f"pod {pod_name(pod)} cannot mount its volumes: {_short(text, _CAUSE_LIMIT)}")
+
+    return look
 
 
 def _image(pod: Raw, _: datetime) -> Trouble | None:

@@ -27,6 +27,7 @@ def report(old: Raw, seen: Observed) -> dict[str, Any]:
         "proxies": str(seen.proxies),
         "store": cluster.spec.storage.type.value,
         "address": f"{cluster.name}.{cluster.namespace}.svc:{CLIENT_PORT}",
+        **({"proxyConfig": seen.proxy_configs.shown()} if seen.proxy_configs.wanted else {}),
         "selector": f"app.kubernetes.io/instance={cluster.name},app.kubernetes.io/component=broker",
         "conditions": merged(
             old.get("conditions") or [], conditions.all_of(seen), generation=cluster.generation, now=_time(seen.now)

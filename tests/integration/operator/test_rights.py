@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from broker_operator.kube import CHILD_KINDS, Manifest
 from tests.support.clusters import postgres
+from tests.support.proxies import refusing_proxy
 from tests.support.rights import granted
 from tests.support.scratch import NO_PODS, eventually
 
@@ -26,6 +27,9 @@ SPECS: dict[str, Manifest] = {
         }
     },
     "PodDisruptionBudget": {"spec": {"selector": {"matchLabels": {"stray": "yes"}}}},
+    "HorizontalPodAutoscaler": {
+        "spec": {"maxReplicas": 1, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "any"}}
+    },
     "NetworkPolicy": {"spec": {"podSelector": {"matchLabels": {"stray": "yes"}}}},
     "ServiceMonitor": {"spec": {"selector": {}, "endpoints": []}},
 }
@@ -34,8 +38,13 @@ SPECS: dict[str, Manifest] = {
 async def test_the_rights_of_the_manifests_are_exactly_those_in_use(house: House) -> None:
     cluster = await house.create("full", {**NO_PODS, "storage": {"type": "SQLite"}, "proxy": {"replicas": 2}})
     await house.condition("full", "ResourcesSynced", "True")
+    scaling = {"minReplicas": 1, "maxReplicas": 2}
+    await house.create("scaled", {**NO_PODS, "proxy": {"autoscaling": scaling}})
+    await house.condition("scaled", "ResourcesSynced", "True")
     await house.create("shared", {**NO_PODS, **postgres(replicas=0)})
     await house.condition("shared", "ResourcesSynced", "True")
+    async with refusing_proxy(house, "shared"):
+        await house.condition("shared", "Degraded", "True", "ConfigRejected")
     for kind in CHILD_KINDS:
         if kind.prunable and (not kind.optional or await house.kube.serves(kind)):
             await house.kube.create(kind, _stray(kind.api_version, kind.kind, cluster))

@@ -132,7 +132,14 @@ async def test_scaling_keeps_to_the_rules(kube: Kube, room: Scratch, before: dic
 
 
 @pytest.mark.parametrize(
-    "spec", [{}, {"storage": {"type": "Memory"}, **limited(each(5))}, {"proxy": {"replicas": 2}}, postgres(3)]
+    "spec",
+    [
+        {},
+        {"storage": {"type": "Memory"}, **limited(each(5))},
+        {"proxy": {"replicas": 2}},
+        postgres(3),
+        access({"from": "Token"}, grpcWeb={}, autoscaling={"maxReplicas": 3}),
+    ],
 )
 async def test_every_rendered_object_is_accepted_without_unknown_fields(
     kube: Kube, room: Scratch, spec: dict[str, Any]
@@ -143,7 +150,7 @@ async def test_every_rendered_object_is_accepted_without_unknown_fields(
         await dry_run(kube, obj)
 
 
-@pytest.mark.parametrize("spec", [{}, postgres(3)], ids=["defaults", "postgres"])
+@pytest.mark.parametrize("spec", [{}, postgres(3), access()], ids=["defaults", "postgres", "access"])
 async def test_pods_are_admitted_where_only_restricted_pods_are(
     kube: Kube, room: Scratch, spec: dict[str, Any]
 ) -> None:

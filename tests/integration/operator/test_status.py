@@ -128,3 +128,12 @@ async def test_the_scale_subresource_reads_what_autoscalers_need(home: House) ->
     scale = await home.kube.request("GET", path)
     assert scale["spec"].get("replicas", 0) == 0
     assert scale["status"]["selector"] == "app.kubernetes.io/instance=scaled,app.kubernetes.io/component=broker"
+
+
+async def test_a_secret_that_a_pod_waits_for_is_named(home: House) -> None:
+    keys = {"authentication": {"apiKeys": {"secretName": "nobody-made-it"}}}
+    await home.create("keyless", {**NO_PODS, "proxy": keys})
+    condition = await home.condition("keyless", "ProxyReady", "False", "SecretMissing")
+    assert condition["message"].startswith("Secret nobody-made-it does not exist: pod keyless-proxy-")
+    await home.condition("keyless", "Degraded", "True", "SecretMissing")
+    await home.delete("BrokerCluster", "keyless")

@@ -41,6 +41,9 @@ SPECS: dict[str, dict[str, Any]] = {
     "tokens": authenticated(jwt=JWT),
     "tokens-with-fetched-keys": authenticated(jwt={**JWT, "jwks": {"uri": "https://issuer.example/keys"}}),
     "api-keys-and-tokens": authenticated(apiKeys={"secretName": "keys", "header": "x-key"}, jwt=JWT),
+    "browsers": {"proxy": {"grpcWeb": {"allowOrigins": ["*"]}, "tls": {"secretName": "orders-tls"}}},
+    "browsers-of-some-origins": {"proxy": {"grpcWeb": {"allowOrigins": ["https://*.example.com", "http://a:80"]}}},
+    "browsers-of-no-other-origin": {"proxy": {"grpcWeb": {}}},
     **{file.stem: yaml.safe_load(file.read_text())["spec"] for file in sorted(SAMPLES.glob("*.yaml"))},
 }
 

@@ -22,7 +22,7 @@ async def brokers(*answers: Answer) -> AsyncIterator[tuple[int, list[str]]]:
     try:
         for host, answer in zip(hosts, answers, strict=True):
             app = web.Application()
-            app.router.add_get("/readyz", answer)
+            app.router.add_get("/{path:readyz|config}", answer)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0, handler_cancellation=True)
             await runner.setup()
             await web.TCPSite(runner, host, port).start()
@@ -71,3 +71,10 @@ async def test_an_answer_is_bounded_and_so_is_the_number_of_questions() -> None:
     assert list(causes) == [f"broker-{number:02}" for number in range(MOST)]
     assert {cause.strip("x") for cause in causes.values()} == {""}
     assert max(map(len, causes.values())) <= 1024
+
+
+async def test_proxies_tell_of_their_configuration() -> None:
+    async with brokers(says('{"stats": []}', 200), says("no", 404), silence) as (port, (told, missing, quiet)):
+        async with Inquiry(port, timeout=0.5) as inquiry:
+            found = await inquiry.configurations({"a": told, "b": missing, "c": quiet})
+    assert found == {"a": '{"stats": []}'}

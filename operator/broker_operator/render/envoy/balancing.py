@@ -9,7 +9,7 @@ from one another: of 6 brokers one went, and 10 % of the subjects of the others 
 from __future__ import annotations
 
 from broker_operator.api import Balancing
-from broker_operator.render.envoy import limits
+from broker_operator.render.envoy import descriptors
 from broker_operator.render.envoy.names import FILTER_STATE, Config, typed
 
 _SUBJECT = "broker.subject"
@@ -30,7 +30,7 @@ def filters() -> list[Config]:
         "object_key": _SUBJECT,
         "factory_key": "envoy.hashable_string",
         "format_string": {
-            "text_format_source": {"inline_string": f"%CEL({limits.SUBJECT})%"},
+            "text_format_source": {"inline_string": f"%CEL({descriptors.subject(otherwise='')})%"},
             "omit_empty_values": True,
         },
         # Without a subject any broker is right: it refuses the call.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import clusters, overload, stats
+from broker_operator.render.envoy import clusters, overload, stats, web
 from broker_operator.render.envoy.listeners import listeners
 from broker_operator.render.envoy.names import METHODS, PROXY_CLUSTER, Config
 from broker_operator.render.envoy.places import Places
@@ -16,7 +16,7 @@ _OWNER_ONLY = 0o600
 
 def whole(cluster: BrokerCluster, places: Places) -> Config:
     """Everything in one configuration, for `envoy --mode validate`, which does not look into other files."""
-    sources, routing = Sources(None), routes(cluster)
+    sources, routing = Sources(None), web.reachable(routes(cluster, places), cluster.spec.proxy)
     resources = {
         "listeners": [*listeners(cluster, places, sources, routing), stats.listener(places)],
         "clusters": [*clusters.fixed(places), *clusters.followed(cluster, places, sources)],
@@ -30,7 +30,7 @@ def files(cluster: BrokerCluster, places: Places, directory: str) -> dict[str, C
 
     The bootstrap alone is read once: of the spec it has nothing but the bounds of connections and memory.
     """
-    sources, routing = Sources(directory), routes(cluster)
+    sources, routing = Sources(directory), web.reachable(routes(cluster, places), cluster.spec.proxy)
     listening = listeners(cluster, places, sources, routing)
     brokers = clusters.followed(cluster, places, sources)
     start = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import access, balancing, tls
+from broker_operator.render.envoy import access, balancing, limit_service, tls
 from broker_operator.render.envoy.names import (
     ADMIN_CLUSTER,
     BROKER_CLUSTER,
+    LIMIT_SERVICE_CLUSTER,
     PROXY_CLUSTER,
     SERVICE,
     STREAM_CLUSTER,
@@ -49,6 +50,22 @@ def followed(cluster: BrokerCluster, places: Places, sources: Sources) -> list[C
         _brokers(BROKER_CLUSTER, cluster, places, sources, max_requests=100_000),
         _brokers(STREAM_CLUSTER, cluster, places, sources, max_requests=1_000_000),
         *access.clusters(cluster.spec.proxy.authentication, places),
+        *_limit_service(limit_service.address(cluster.spec.proxy.rate_limit)),
+    ]
+
+
+def _limit_service(address: Address | None) -> list[Config]:
+    if address is None:
+        return []
+    return [
+        {
+            "name": LIMIT_SERVICE_CLUSTER,
+            **_found_by_dns(),
+            "connect_timeout": "2s",
+            "lb_policy": "LEAST_REQUEST",
+            "typed_extension_protocol_options": _http2(),
+            "load_assignment": _assignment(LIMIT_SERVICE_CLUSTER, (address,)),
+        }
     ]
 
 
@@ -67,24 +84,7 @@ def _brokers(name: str, cluster: BrokerCluster, places: Places, sources: Sources
             # Envoy would gather such news for a second, which is for clusters of thousands.
             "update_merge_window": "0s",
         },
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                explicit_http_config={
-                    "http2_protocol_options": {
-                        "connection_keepalive": {"interval": "30s", "timeout": "5s"},
-                        # Bytes that a broker may send ahead for a client who does not read. All such clients together
-                        # must never use up the connection, which is everybody's.
-                        "initial_stream_window_size": ANSWER_WINDOW,
-                        "initial_connection_window_size": 2**31 - 1,
-                        # A client who leaves a thousand subscriptions at once makes as many frames. By default Envoy
-                        # would take that for a flood and cut the connection to the broker, which is everybody's.
-                        "max_outbound_control_frames": MAX_FRAMES,
-                        "max_outbound_frames": MAX_FRAMES,
-                    }
-                },
-            )
-        },
+        "typed_extension_protocol_options": _http2(),
         "health_checks": [
             {
                 "timeout": "1s",
@@ -111,6 +111,22 @@ def _brokers(name: str, cluster: BrokerCluster, places: Places, sources: Sources
         },
         "load_assignment": _assignment(name, places.brokers),
     }
+
+
+def _http2() -> Config:
+    message = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    options = {
+        "connection_keepalive": {"interval": "30s", "timeout": "5s"},
+        # Bytes that a broker may send ahead for a client who does not read. All such clients together must never use up
+        # the connection, which is everybody's.
+        "initial_stream_window_size": ANSWER_WINDOW,
+        "initial_connection_window_size": 2**31 - 1,
+        # A client who leaves a thousand subscriptions at once makes as many frames. By default Envoy would take that
+        # for a flood and cut the connection to the broker, which is everybody's.
+        "max_outbound_control_frames": MAX_FRAMES,
+        "max_outbound_frames": MAX_FRAMES,
+    }
+    return {message: typed(message, explicit_http_config={"http2_protocol_options": options})}
 
 
 def _found_by_dns() -> Config:

@@ -1,18 +1,30 @@
-"""Where clients speak to the proxy."""
+"""Where clients speak to the proxy, and where brokers ask it for quota."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import access, balancing, connections, headers, limits, tls
+from broker_operator.render.envoy import (
+    access,
+    balancing,
+    connections,
+    headers,
+    limit_service,
+    limits,
+    quota,
+    tls,
+    web,
+)
 from broker_operator.render.envoy.names import (
     API_KEY_HEADER,
     CERTIFICATE_HEADER,
     GRPC_STATS,
     LISTENER,
+    MANAGER,
     METHODS,
     ROUTER,
+    ROUTER_CONFIG,
     SERVICE,
     TOKEN_HEADER,
     Config,
@@ -21,10 +33,6 @@ from broker_operator.render.envoy.names import (
 )
 from broker_operator.render.envoy.places import Address, Places
 from broker_operator.render.envoy.sources import Sources
-
-_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
-
-_ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 
 
 def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> list[Config]:
@@ -35,11 +43,21 @@ def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing:
                 "grpc",
                 places.listen,
                 _clients(cluster, places, sources, routing),
-                **tls.from_clients(cluster.spec.proxy.tls, ["h2"], places, sources),
+                **tls.from_clients(cluster.spec.proxy.tls, web.protocols(cluster.spec.proxy), places, sources),
                 **connections.chain_options(),
             ),
             **connections.listener_options(),
-        }
+        },
+        {
+            **_listener(
+                "quota",
+                places.quota,
+                quota.manager(cluster, places, sources, routing),
+                **tls.from_brokers(cluster, places, sources),
+            ),
+            "ignore_global_conn_limit": True,
+            "bypass_overload_manager": True,
+        },
     ]
 
 
@@ -56,22 +74,24 @@ def _listener(name: str, at: Address, manager: Config, **chain: Any) -> Config:
 def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> Config:
     proxy = cluster.spec.proxy
     return typed(
-        _MANAGER,
+        MANAGER,
         stat_prefix=LISTENER,
-        codec_type="HTTP2",
+        codec_type=web.codec(proxy),
         use_remote_address=True,
         generate_request_id=False,
         **connections.manager_options(proxy.connections),
         early_header_mutation_extensions=headers.stripped(),
         access_log=[_error_log()],
         http_filters=[
+            *web.filters(proxy),
             {"name": GRPC_STATS, "typed_config": _grpc_stats()},
             *access.filters(proxy.authentication, places, sources),
             headers.filter_(),
             limits.extraction_filter(places.descriptor_set),
             *balancing.filters(),
             limits.limit_filter(),
-            {"name": ROUTER, "typed_config": typed(_ROUTER, suppress_envoy_headers=True)},
+            limit_service.limit_service_filter(proxy.rate_limit, sources),
+            {"name": ROUTER, "typed_config": typed(ROUTER_CONFIG, suppress_envoy_headers=True)},
         ],
         **sources.routes(routing),
     )

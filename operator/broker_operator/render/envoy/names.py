@@ -10,6 +10,7 @@ STREAM_CLUSTER = "broker-streams"
 """The same brokers for calls that stay open: their number never fills the circuit breaker of the others."""
 PROXY_CLUSTER = "proxy"
 ADMIN_CLUSTER = "admin"
+LIMIT_SERVICE_CLUSTER = "rate-limit-service"
 
 SERVICE = "broker.Broker"
 METHODS = ("Publish", "Subscribe", "Fetch", "PublishBatch", "PublishStream", "SubscribeBatch")
@@ -36,11 +37,17 @@ COST_HEADER = "x-broker-cost"
 RETRY_HEADER = "x-broker-retry"
 """From brokers: `elsewhere` in a refusal says that nothing was done, and that another broker may be asked."""
 
+ADMITTED_HEADER = "x-broker-admitted"
+"""In its answer: there is room."""
+
 EXTRACTION = "envoy.filters.http.grpc_field_extraction"
 FILTER_STATE = "envoy.filters.http.set_filter_state"
 RATE_LIMIT = "envoy.filters.http.local_ratelimit"
+LIMIT_SERVICE = "envoy.filters.http.ratelimit"
 GRPC_STATS = "envoy.filters.http.grpc_stats"
 ROUTER = "envoy.filters.http.router"
+ROUTER_CONFIG = "envoy.extensions.filters.http.router.v3.Router"
+MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 Config = dict[str, Any]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from broker_operator.api import Balancing, BrokerCluster, Proxy
-from broker_operator.render.envoy import access, balancing, headers, limits
+from broker_operator.render.envoy import access, balancing, headers, limits, quota
 from broker_operator.render.envoy.names import (
     BROKER_CLUSTER,
-    EXTRACTION,
     RETRY_HEADER,
     ROUTE_CONFIG,
     SERVICE,
@@ -14,6 +13,7 @@ from broker_operator.render.envoy.names import (
     Config,
     typed,
 )
+from broker_operator.render.envoy.places import Places
 
 CALL_TIMEOUT = "30s"
 """The longest that a broker may take for a call that is not a stream; clients set shorter deadlines themselves."""
@@ -30,8 +30,13 @@ MIN_FRAME_BYTES = 4 * 1024 * 1024
 """The broker takes frames of batches so large even when bodies are small."""
 
 
-def routes(cluster: BrokerCluster) -> Config:
+_WITH_QUERY: Config = {"prefix": "/", "headers": [{"name": ":path", "string_match": {"contains": "?"}}]}
+"""Routes do not look at a query, but what reads subjects and what tells methods apart would not know the call."""
+
+
+def routes(cluster: BrokerCluster, places: Places) -> Config:
     """The RouteConfiguration: everything that may change while streams live."""
+    proxy = cluster.spec.proxy
     frame = max(MIN_FRAME_BYTES, 2 * cluster.spec.limits.max_body_bytes.bytes) + FRAME_SPARE_BYTES
     return {
         "name": ROUTE_CONFIG,
@@ -41,38 +46,38 @@ def routes(cluster: BrokerCluster) -> Config:
                 "domains": ["*"],
                 # Reading the subject holds a whole message, whatever the HTTP/2 window.
                 "request_body_buffer_limit": frame,
-                "typed_per_filter_config": _filters(cluster.spec.proxy),
+                "typed_per_filter_config": _filters(proxy, places),
                 "routes": [
-                    *_broker_routes(cluster.spec.proxy.balancing),
+                    quota.answer(),
+                    _unlimited(_no_such_call(_WITH_QUERY)),
+                    *_broker_routes(proxy),
                     _open(_stream("/grpc.health.v1.Health/Watch")),
                     _open(_call("/grpc.health.v1.Health/Check", READ_ONLY)),
                     _unlimited(_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")),
                     _unlimited(_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")),
-                    _unlimited(_no_such_call()),
+                    _unlimited(_no_such_call({"prefix": "/"})),
                 ],
             }
         ],
     }
 
 
-def _filters(proxy: Proxy) -> Config:
+def _filters(proxy: Proxy, places: Places) -> Config:
     """What the HTTP filters do with calls to brokers."""
-    config = {**headers.mutations(proxy), **limits.limits(proxy.rate_limit, proxy.replicas)}
-    if proxy.balancing is not Balancing.SUBJECT:
-        return {**config, **balancing.switched_off()}
-    return {name: options for name, options in config.items() if name != EXTRACTION}
+    balanced = {} if proxy.balancing is Balancing.SUBJECT else balancing.switched_off()
+    return {**headers.mutations(proxy, places.quota.port), **limits.everywhere(proxy), **balanced}
 
 
-def _broker_routes(by: Balancing) -> list[Config]:
+def _broker_routes(proxy: Proxy) -> list[Config]:
     found = [
         _call(f"/{SERVICE}/Publish", BEFORE_SENDING),
-        _call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING),
+        _charged_by_brokers(_call(f"/{SERVICE}/PublishBatch", BEFORE_SENDING), proxy),
         _call(f"/{SERVICE}/Fetch", READ_ONLY),
         _stream(f"/{SERVICE}/Subscribe"),
         _stream(f"/{SERVICE}/SubscribeBatch"),
-        _stream(f"/{SERVICE}/PublishStream"),
+        _charged_by_brokers(_stream(f"/{SERVICE}/PublishStream"), proxy),
     ]
-    return [{**one, "route": {**one["route"], **balancing.route_options(by)}} for one in found]
+    return [{**one, "route": {**one["route"], **balancing.route_options(proxy.balancing)}} for one in found]
 
 
 def _call(path: str, retry_on: str) -> Config:
@@ -128,10 +133,14 @@ def _open(route: Config) -> Config:
     return {**unlimited, "typed_per_filter_config": {**unlimited["typed_per_filter_config"], **access.open_to_all()}}
 
 
-def _no_such_call() -> Config:
+def _charged_by_brokers(route: Config, proxy: Proxy) -> Config:
+    return {**route, "typed_per_filter_config": limits.charged_by_brokers(proxy)}
+
+
+def _no_such_call(match: Config) -> Config:
     """To a gRPC client Envoy says 404 as UNIMPLEMENTED."""
     return {
-        "match": {"prefix": "/"},
+        "match": match,
         "direct_response": {
             "status": 404,
             "body": {"inline_string": "no such call: this is a broker, see service broker.Broker"},

@@ -34,16 +34,20 @@ class Sources:
             return {"route_config": config}
         return {"rds": {"route_config_name": ROUTE_CONFIG, "config_source": self.watched(ROUTES)}}
 
-    def http_filter(self, name: str, config: Config, *, completed_in: str | None = None) -> Config:
+    def http_filter(
+        self, name: str, config: Config, kinds: tuple[str, ...] = (), *, completed_in: str | None = None
+    ) -> Config:
         """An HTTP filter whose configuration may change without cutting a stream. `name` is its kind too.
 
+        `kinds`: the messages among which its configuration may change; by default the present one.
         `completed_in`: the directory where another program puts the file once it has added what is secret.
         """
         self._filters[name] = config
         if self.directory is None:
             return {"name": name, "typed_config": config}
         source = self.watched(filter_file(name), completed_in)
-        discovery = {"config_source": source, "type_urls": [config["@type"]]}
+        types = [typed(kind)["@type"] for kind in kinds] or [config["@type"]]
+        discovery = {"config_source": source, "type_urls": types}
         return {"name": name, "config_discovery": discovery}
 
     def secret(self, name: str, secret: Config) -> Config:

@@ -41,6 +41,11 @@ def to_brokers(cluster: BrokerCluster, places: Places, sources: Sources) -> Conf
     return {}
 
 
+def from_brokers(cluster: BrokerCluster, places: Places, sources: Sources) -> Config:
+    """Fields of the filter chain on which brokers ask for quota."""
+    return {}
+
+
 def _certificate(directory: str) -> Config:
     return {
         "tls_certificate": {

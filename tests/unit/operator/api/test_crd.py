@@ -17,7 +17,18 @@ from broker_operator.api.proxy_rules import RESERVED_HEADER
 from broker_operator.api.quantity import PATTERN
 
 FILE = Path(__file__).parents[4] / "manifests" / "crd" / "brokerclusters.yaml"
-CRD: dict[str, Any] = yaml.safe_load(FILE.read_text())
+
+
+class Strict(yaml.SafeLoader):
+    """Refuses a key that stands twice in one object, of which YAML would take the last in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        assert len(keys) == len(set(keys)), f"a key stands twice at {node.start_mark}: {keys}"
+        return super().construct_mapping(node, deep)
+
+
+CRD: dict[str, Any] = yaml.load(FILE.read_text(), Strict)
 VERSIONS = CRD["spec"]["versions"]
 ROOT: dict[str, Any] = VERSIONS[0]["schema"]["openAPIV3Schema"]
 SPEC: dict[str, Any] = ROOT["properties"]["spec"]
@@ -136,7 +147,7 @@ def test_every_field_is_described_and_every_rule_has_a_message() -> None:
 
 
 def test_every_value_has_an_example() -> None:
-    for path, schema in every_schema(SPEC, "spec"):
+    for path, schema in [*every_schema(SPEC, "spec"), *every_schema(ROOT["properties"]["status"], "status")]:
         chosen = "enum" in schema or schema.get("type") == "boolean"
         inside = "properties" in schema or "properties" in schema.get("items", {})
         if not (chosen or inside or path.endswith((".items", ".additionalProperties"))):

@@ -34,7 +34,10 @@ def test_a_file_needs_no_namespace_uid_or_spec() -> None:
 
 
 def test_null_is_the_same_as_absent() -> None:
-    assert parse(manifest({"replicas": None, "storage": None, "proxy": {"image": None}})).spec == Spec()
+    assert (
+        parse(manifest({"replicas": None, "storage": None, "proxy": {"image": None, "podLabels": {"team": None}}})).spec
+        == Spec()
+    )
 
 
 @pytest.mark.parametrize(("value", "paused"), [("true", True), ("false", False), ("", False)])
@@ -50,7 +53,9 @@ def test_every_sample_is_valid(file: Path) -> None:
 
 
 def test_there_are_samples() -> None:
-    assert {file.stem for file in SAMPLES} >= {"memory", "sqlite", "postgres", "limits"}
+    assert {file.stem for file in SAMPLES} >= {
+        *("memory", "sqlite", "postgres", "limits", "tls", "access", "web", "balancing")
+    }
 
 
 @pytest.mark.parametrize("case", INVALID_SPECS, ids=lambda case: case.name)

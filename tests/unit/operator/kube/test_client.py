@@ -182,3 +182,13 @@ async def test_an_event_is_short_enough_for_the_api(server: Server, kube: Kube) 
     assert len(sent["message"]) == 1024
     assert sent["type"] == "Warning"
     assert sent["involvedObject"]["uid"] == "u"
+
+
+async def test_the_end_of_a_log_is_text(server: Server, kube: Kube) -> None:
+    server.answer(200, "a line\n")
+    assert await kube.log("shop", "one", "envoy", lines=5, most_bytes=100) == "a line\n"
+    (asked,) = server.asked
+    assert asked[1] == "/api/v1/namespaces/shop/pods/one/log?container=envoy&tailLines=5&limitBytes=100"
+    server.answer(404, status(404, "gone"))
+    with pytest.raises(NotFound, match="gone"):
+        await kube.log("shop", "one", "envoy", lines=5, most_bytes=100)

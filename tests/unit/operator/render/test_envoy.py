@@ -7,13 +7,13 @@ from broker_operator.api import parse
 from broker_operator.render import envoy
 from broker_operator.render.envoy.routes import routes
 from tests.support.clusters import each, limited, manifest
-from tests.support.envoy import manager, places
+from tests.support.envoy import places
 
 STREAMS = {"Subscribe", "SubscribeBatch", "PublishStream", "Watch", "ServerReflectionInfo"}
 
 
 def routes_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = routes(parse(manifest(spec)))["virtual_hosts"][0]["routes"]
+    found: list[dict[str, Any]] = routes(parse(manifest(spec)), places(Path("/run")))["virtual_hosts"][0]["routes"]
     return [route for route in found if "route" in route]
 
 
@@ -53,11 +53,25 @@ def test_both_forms_say_the_same(tmp_path: Path) -> None:
     static = whole.pop("static_resources")
     fixed = split[envoy.BOOTSTRAP].pop("static_resources")
     assert {**whole, "dynamic_resources": split[envoy.BOOTSTRAP]["dynamic_resources"]} == split[envoy.BOOTSTRAP]
-    chain = static["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    assert chain.pop("route_config") == untyped(split["rds.json"])[0]
-    assert manager(split).pop("rds")
-    assert static["listeners"] == [*untyped(split["lds.json"]), *fixed["listeners"]]
+    inlined = [put_together(listener, split) for listener in untyped(split["lds.json"])]
+    assert static["listeners"] == [*inlined, *fixed["listeners"]]
     assert static["clusters"] == [*fixed["clusters"], *untyped(split["cds.json"])]
+
+
+def put_together(part: Any, split: dict[str, Any]) -> Any:
+    """What Envoy makes of a part that refers to other files."""
+    if isinstance(part, list):
+        return [put_together(one, split) for one in part]
+    if not isinstance(part, dict):
+        return part
+    whole = {name: put_together(value, split) for name, value in part.items()}
+    if whole.pop("rds", None):
+        (whole["route_config"],) = untyped(split["rds.json"])
+    if discovery := whole.pop("config_discovery", None):
+        file = Path(discovery["config_source"]["path_config_source"]["path"]).name
+        (whole["typed_config"],) = [one["typed_config"] for one in split[file]["resources"]]
+        assert whole["typed_config"]["@type"] in discovery["type_urls"]
+    return whole
 
 
 def untyped(file: dict[str, Any]) -> list[dict[str, Any]]:

@@ -47,6 +47,7 @@ SPECS: dict[str, dict[str, Any]] = {
                 "apiKeys": {"secretName": "orders-keys"},
                 "jwt": {"issuer": "https://issuer.example", "jwks": {"uri": "https://issuer.example/keys"}},
             },
+            "grpcWeb": {"allowOrigins": ["https://*.example.com"]},
         },
     },
     "everything": {

@@ -132,6 +132,48 @@ def test_a_single_proxy_does_not_block_the_drain_of_its_node(replicas: int, budg
     assert (("PodDisruptionBudget", "orders-proxy") in made) is budget
 
 
+SCALING = {"minReplicas": 2, "maxReplicas": 5, "targetCPUUtilizationPercentage": 60}
+
+
+def test_an_autoscaler_alone_sets_the_number_of_proxies() -> None:
+    made = objects(parse(manifest({"proxy": {"replicas": 3, "autoscaling": SCALING}})))
+    scaler = made["HorizontalPodAutoscaler", "orders-proxy"]["spec"]
+    assert scaler["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "orders-proxy"}
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (2, 5)
+    assert "replicas" not in made["Deployment", "orders-proxy"]["spec"]
+    assert ("PodDisruptionBudget", "orders-proxy") in made
+    assert ("HorizontalPodAutoscaler", "orders-proxy") not in objects(parse(manifest()))
+    one = objects(parse(manifest({"proxy": {"replicas": 3, "autoscaling": {**SCALING, "minReplicas": 1}}})))
+    assert ("PodDisruptionBudget", "orders-proxy") not in one
+
+
+def test_pods_spread_over_nodes_unless_the_user_says_otherwise() -> None:
+    for component, template in pods(parse(manifest())).items():
+        (spread,) = template["spec"]["topologySpreadConstraints"]
+        assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+        assert spread["labelSelector"]["matchLabels"] == selector(parse(manifest()), component)
+    zone = {"proxy": {"topologySpreadConstraints": [{"topologyKey": "zone"}]}}
+    (spread,) = pods(parse(manifest(zone)))[PROXY]["spec"]["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "zone"
+
+
+def test_what_envoy_reads_once_restarts_proxies_and_nothing_else_of_connections_does() -> None:
+    default, other, streams = (
+        pods(parse(manifest({"proxy": {"connections": connections}})))[PROXY]
+        for connections in ({}, {"maxConnections": 7}, {"maxStreams": 7})
+    )
+    assert "annotations" not in default["metadata"]
+    assert other["metadata"]["annotations"] == {"brokercluster.dev/max-connections": "7"}
+    assert streams == default
+
+
+def test_the_clients_service_says_where_outside_traffic_may_go_only_when_asked() -> None:
+    service = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"}
+    made = objects(parse(manifest({"proxy": {"service": service}})))["Service", "orders"]["spec"]
+    assert (made["type"], made["externalTrafficPolicy"]) == ("LoadBalancer", "Local")
+    assert "externalTrafficPolicy" not in objects(parse(manifest()))["Service", "orders"]["spec"]
+
+
 def test_monitors_only_where_the_kind_exists() -> None:
     cluster = parse(manifest({"monitoring": {"labels": {"release": "prometheus"}}}))
     made = objects(cluster)

@@ -103,12 +103,50 @@ def test_a_rollout_is_progress_and_ready_meanwhile(rolling: dict[str, int]) -> N
     assert say(seen, "Ready")[0] == "True"
 
 
+def test_an_autoscaler_says_how_many_proxies_are_wanted() -> None:
+    spec = {"proxy": {"replicas": 1, "autoscaling": {"minReplicas": 2, "maxReplicas": 9}}}
+    proxies = {**deployment("proxy", 4, wanted=4), "spec": {"replicas": 4}}
+    assert report({}, observed(deployment("broker", 1), proxies, spec=spec))["proxies"] == "4/4"
+    assert report({}, observed(spec=spec))["proxies"] == "0/2"
+
+
 def test_scaled_to_zero_is_no_trouble_but_not_ready() -> None:
     spec = {"replicas": 0, "proxy": {"replicas": 0}}
     seen = observed(deployment("broker", 0, wanted=0), deployment("proxy", 0, wanted=0), spec=spec)
     assert say(seen, "Ready") == ("False", "ScaledToZero")
     assert say(seen, "Degraded")[0] == "False"
     assert say(seen, "Progressing")[0] == "False"
+
+
+MOUNT = 'MountVolume.SetUp failed for volume "server-tls" : '
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "message"),
+    [
+        (
+            f'{MOUNT}secret "orders-tls" not found',
+            "SecretMissing",
+            "Secret orders-tls does not exist: pod orders-pod waits for it",
+        ),
+        (
+            f"{MOUNT}references non-existent secret key: ca.crt",
+            "MountFailed",
+            f"pod orders-pod cannot mount its volumes: {MOUNT}references non-existent secret key: ca.crt",
+        ),
+    ],
+)
+def test_a_volume_that_a_pod_waits_for_is_named(said: str, reason: str, message: str) -> None:
+    scheduled = [{"type": "PodScheduled", "status": "True"}]
+    waiting = pod(
+        "proxy", phase="Pending", conditions=scheduled, **container({"waiting": {"reason": "PodInitializing"}})
+    )
+    waiting["metadata"]["uid"] = "7"
+    seen = observed(deployment("broker", 1), deployment("proxy", 0), pods=(waiting,), mount_failures={"7": said})
+    assert say(seen, "ProxyReady") == ("False", reason)
+    assert conditions(seen)["Ready"]["message"] == message
+    started = {**waiting, "status": {**waiting["status"], **container({"running": {}})}}
+    assert say(replace(seen, pods=(started,)), "ProxyReady") == ("False", "NoProxyReady"), "it waits no longer"
 
 
 PULL = "failed to pull and unpack image"
