@@ -22,6 +22,7 @@ from broker.api import broker_pb2 as pb
 from broker_operator.api import parse
 from broker_operator.render import envoy
 from tests.support.clusters import manifest
+from tests.support.mounts import mount
 
 DESCRIPTOR_SET = Path(__file__).parents[2] / "broker" / "api" / "broker.pb"
 _PATIENCE_SECONDS = 20.0
@@ -176,18 +177,6 @@ class Proxy:
             return self.admin("/ready").strip() == "LIVE"
         except OSError:
             return False
-
-
-def mount(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Puts files there, or others instead, as the kubelet does: a new directory, and a symlink swapped to it."""
-    directory.mkdir(exist_ok=True)
-    version = Path(tempfile.mkdtemp(prefix="..", dir=directory))
-    for name, content in files.items():
-        (version / name).write_bytes(content)
-        if not (directory / name).is_symlink():
-            (directory / name).symlink_to(Path("..data") / name)
-    (directory / "..new").symlink_to(version.name)
-    (directory / "..new").rename(directory / "..data")
 
 
 def manager(files: Mapping[str, Any]) -> dict[str, Any]:

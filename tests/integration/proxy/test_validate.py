@@ -12,7 +12,8 @@ from broker_operator.api import parse
 from broker_operator.reconcile.certificates import issued, utc_now
 from broker_operator.render import envoy
 from tests.support.clusters import authenticated, each, exact, limited, manifest, total
-from tests.support.envoy import mount, places, validate
+from tests.support.envoy import places, validate
+from tests.support.mounts import mount
 from tests.support.tls import Authority, Pair
 from tests.unit.operator.render.test_any_spec import specs
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from broker_operator.agent import api_keys
-from tests.support.envoy import mount
+from tests.support.mounts import mount
 
 TEMPLATE = {"version_info": "7", "resources": [{"name": "keys", "typed_config": {"deep": [{"credentials": []}]}}]}
 
