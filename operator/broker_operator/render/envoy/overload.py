@@ -16,6 +16,7 @@ DEFAULT_HEAP = 2 * 1024**3
 SHARE_OF_LIMIT = Decimal("0.8")
 """The heap's, of the pod's memory limit. The rest is for the program, stacks, and what grows between two looks."""
 
+_MOST = 2**63 - 1
 _HEAP = "envoy.resource_monitors.fixed_heap"
 _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
 _SUFFIXES = {
@@ -52,8 +53,9 @@ def overload_manager(proxy: Proxy) -> Config:
 
 
 def _heap(proxy: Proxy) -> int:
-    limit = proxy.resources.limits.get("memory")
-    return DEFAULT_HEAP if limit is None else int(_bytes(limit) * SHARE_OF_LIMIT)
+    share = int(_bytes(proxy.resources.limits.get("memory", "0")) * SHARE_OF_LIMIT)
+    # A limit of 0 is none for Kubernetes, and refused by Envoy.
+    return min(share, _MOST) or DEFAULT_HEAP
 
 
 def _bytes(amount: str) -> Decimal:
