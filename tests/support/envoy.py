@@ -54,6 +54,7 @@ def places(
         client_ca=str(directory / "client-ca"),
         internal_tls=str(directory / "internal-tls") if internal_tls else None,
         api_keys=str(directory / "api-keys"),
+        system_ca=str(directory / "system-ca" / "ca.crt"),
         admin_socket=str(directory / "admin.sock"),
         descriptor_set=str(DESCRIPTOR_SET),
         brokers=tuple(envoy.Address("127.0.0.1", port) for port in backends),
@@ -128,7 +129,7 @@ class Proxy:
         mount(self.directory, {name: json.dumps(content).encode() for name, content in files.items()})
 
     def secret(self, name: str, files: Mapping[str, bytes]) -> None:
-        """Changes the files of a mounted Secret: "server-tls", "client-ca", "api-keys"."""
+        """Changes the files of a mounted Secret ("server-tls", "client-ca") or what stands for one ("api-keys")."""
         mount(self._directory / name, files)
 
     def change(self, spec: Mapping[str, Any]) -> None:
@@ -246,9 +247,9 @@ class Caller:
         answer = await call(pb.FetchRequest(subject=subject, id=1), timeout=10)
         return bytes(answer.body)
 
-    def subscribe(self, subject: str) -> Any:
+    def subscribe(self, subject: str, **options: Any) -> Any:
         call = self._channel.unary_stream("/broker.Broker/Subscribe", *_codec(pb.SubscribeRequest, pb.Message))
-        return call(pb.SubscribeRequest(subject=subject))
+        return call(pb.SubscribeRequest(subject=subject), **options)
 
     async def raw(self, path: str, request: bytes) -> bytes:
         answer: bytes = await self._channel.unary_unary(path)(request, timeout=10)
