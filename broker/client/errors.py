@@ -32,7 +32,7 @@ LONGEST_RETRY_AFTER = 30.0
 _DETAILS_KEY = "grpc-status-details-bin"
 
 # How gRPC and Envoy begin the message of a call that never reached a broker. They have no machine-readable form.
-_NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "no healthy upstream")
+_NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "no healthy upstream", "envoy overloaded")
 
 # Refusals that promise that nothing was stored, so that the same request may be sent again.
 _NOTHING_STORED = frozenset({"DRAINING", "STORE_UNAVAILABLE", "NOT_CONNECTED"})

