@@ -251,3 +251,32 @@ async def test_keys_are_fetched_only_from_whom_the_system_trusts(issuer: Issuer,
                     await at.proxy.until_stat("cluster.jwks.ssl.fail_verify_error", 1)
                     assert await at.refused(bearer(issuer, "alice"))
                     assert server.asked == 0
+
+
+@pytest.mark.parametrize("source", ["APIKey", "Token"])
+async def test_each_identity_has_a_limit_of_its_own(issuer: Issuer, source: str) -> None:
+    rule = {"client": {"type": "Distinct", "from": source}, "limit": {"requests": 2, "unit": "Hour"}}
+    access = authenticated(apiKeys=KEYS, jwt=tokens(issuer))["proxy"]
+    async with door({"proxy": {**limited(rule)["proxy"], **access}}, CLIENTS) as at:
+
+        async def admitted_of(count: int, *headers: tuple[str, str]) -> int:
+            found = 0
+            for number in range(count):
+                # Whatever else a client says of itself.
+                forged = tuple((f"x-broker-{kind}", f"other-{number}") for kind in ("api-key", "token", "client"))
+                try:
+                    await at.told(*headers, *forged)
+                    found += 1
+                except grpc.aio.AioRpcError as error:
+                    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            return found
+
+        known = {
+            "APIKey": [BOB, ("x-api-key", "carols-key")],
+            "Token": [bearer(issuer, "alice"), bearer(issuer, "dave")],
+        }
+        for identity in known.pop(source):
+            assert await admitted_of(4, identity) == 2
+        # Those who have proved it in another way share one.
+        [others] = known.values()
+        assert sum([await admitted_of(4, identity) for identity in others]) == 2

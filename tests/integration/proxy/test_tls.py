@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from tests.support.backend import Backend, running_backend
+from tests.support.clusters import limited
 from tests.support.envoy import Proxy, caller, running_envoy
 from tests.support.tls import Authority, Pair
 
@@ -106,6 +107,24 @@ async def test_brokers_are_told_whose_certificate_it_is(world: World, backend: B
         assert await told(issue("alice", "URI:spiffe://shop/\x01,DNS:alice.example")) is None
         # One that need not be shown must be good all the same.
         await refused(proxy.address, world.credentials(world.servers.issue("stranger")))
+
+
+async def test_each_certificate_has_a_limit_of_its_own(world: World, backend: Backend) -> None:
+    rule = {"client": {"type": "Distinct", "from": "Certificate"}, "limit": {"requests": 2, "unit": "Hour"}}
+    spec = {"proxy": {**limited(rule)["proxy"], "tls": OPTIONAL}}
+    async with running_envoy(spec, [backend.port], secrets=world.secrets()) as proxy:
+        await proxy.until_healthy(1)
+        for shown in (None, *(world.clients.issue_to("any", f"URI:spiffe://shop/{name}") for name in ("a", "b"))):
+            # A connection of its own for each call.
+            for call in range(4):
+                forged = (("x-broker-certificate", f"other-{call}"),)
+                async with caller(proxy.address, world.credentials(shown)) as client:
+                    if call < 2:
+                        await client.publish("a", metadata=forged)
+                    else:
+                        with pytest.raises(grpc.aio.AioRpcError) as error:
+                            await client.publish("a", metadata=forged)
+                        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_certificates_and_authorities_change_without_cutting_a_stream(world: World, tmp_path: Path) -> None:
