@@ -3,6 +3,7 @@
     BrokerError
     ├── InvalidRequest         the request is wrong and will be wrong again
     │   └── MessageNotFound    no message has this id, or it has expired
+    ├── NotAuthorized          the client may not do this with this subject
     ├── LimitReached           a limit of the server: try again later
     │   └── RateLimited        the rate limit of the load balancer in front of it
     ├── Unavailable            the server cannot be reached or cannot serve now
@@ -31,7 +32,7 @@ LONGEST_RETRY_AFTER = 30.0
 _DETAILS_KEY = "grpc-status-details-bin"
 
 # How gRPC and Envoy begin the message of a call that never reached a broker. They have no machine-readable form.
-_NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "no healthy upstream")
+_NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "no healthy upstream", "envoy overloaded")
 
 # Refusals that promise that nothing was stored, so that the same request may be sent again.
 _NOTHING_STORED = frozenset({"DRAINING", "STORE_UNAVAILABLE", "NOT_CONNECTED"})
@@ -83,6 +84,10 @@ class InvalidRequest(BrokerError):
 
 class MessageNotFound(InvalidRequest):
     """No message of the subject has this id, or it has expired."""
+
+
+class NotAuthorized(BrokerError):
+    """The client may not publish, or subscribe, to this subject; who runs the broker can permit it."""
 
 
 class LimitReached(BrokerError):
@@ -146,6 +151,8 @@ def build(
         return MessageNotFound(reason, message, metadata, code)
     if code in (status.INVALID_ARGUMENT, status.OUT_OF_RANGE):
         return InvalidRequest(reason, message, metadata, code)
+    if code is status.PERMISSION_DENIED:
+        return NotAuthorized(reason, message, metadata, code)
     if code is status.RESOURCE_EXHAUSTED:
         return LimitReached(reason, message, metadata, code, retriable=True)
     if code is status.DEADLINE_EXCEEDED:

@@ -21,9 +21,10 @@ LINGER = 0.005
 """Seconds that messages wait at most for more of them, while a frame is in flight. Between 2 and 10 ms no difference
 can be measured: answers mostly come sooner."""
 
-STREAM_SECONDS = 300.0
-"""How long a stream is used; after that, when nothing is in flight, the next frame opens another. So publishers spread
-over load balancers and brokers that came meanwhile, and leave those that drain."""
+STREAM_SECONDS = 5.0
+"""How long a stream is used; after that it gets no more frames, and when all are answered another is opened. So
+publishers leave a load balancer that drains: it lets streams live, but gets no new ones. And they spread over load
+balancers and brokers that came meanwhile."""
 
 MAX_FRAMES = 8
 """Frames in flight; servers take 16."""
@@ -133,9 +134,11 @@ class Outbox:
 
     def _is_open(self) -> bool:
         """Whether there is a stream; begins one if it can."""
-        if self._stream is not None and (self._in_flight or self._loop.time() < self._opened_at + STREAM_SECONDS):
-            return True
         if self._stream is not None:
+            if self._loop.time() < self._opened_at + STREAM_SECONDS:
+                return True
+            if self._in_flight:
+                return False
             self._stream.cancel()
             self._stream = None
         if self._rest is not None or self._connecting is not None:

@@ -18,7 +18,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 UNKNOWN = 0xBB
 END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
-INITIAL_WINDOW_SIZE = 4
+INITIAL_WINDOW_SIZE, MAX_HEADER_LIST_SIZE = 4, 6
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 2, 3
 STREAM_CLOSED, FRAME_SIZE_ERROR, REFUSED_STREAM, CANCEL, COMPRESSION_ERROR = 5, 6, 7, 8, 9
 ENHANCE_YOUR_CALM = 11
@@ -130,6 +130,8 @@ class Http2:
         """The error code of the last GOAWAY."""
         self.greeted = False
         """Whether the server's settings are known."""
+        self.max_header_list: int | None = None
+        """How large headers the server takes, in bytes; None where it does not say."""
         self.closed = False
         """Whether the server has closed the connection."""
 
@@ -245,7 +247,9 @@ class Http2:
             self.goaway = int.from_bytes(payload[4:8], "big")
         elif kind == SETTINGS and not flags & ACK:
             # Streams that were used before would have to be changed too: there are none so early.
-            self._initial_window = dict(struct.iter_unpack(">HI", payload)).get(INITIAL_WINDOW_SIZE, DEFAULT_WINDOW)
+            settings = dict(struct.iter_unpack(">HI", payload))
+            self._initial_window = settings.get(INITIAL_WINDOW_SIZE, DEFAULT_WINDOW)
+            self.max_header_list = settings.get(MAX_HEADER_LIST_SIZE)
             self.send(frame(SETTINGS, ACK, 0))
             self.greeted = True
         elif kind == PING and not flags & ACK:

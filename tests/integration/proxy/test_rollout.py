@@ -1,19 +1,26 @@
-"""Brokers come and go behind a real Envoy, under load by clients that try nothing again."""
+"""Brokers and proxies are replaced under load, also by clients that try nothing again."""
 
 import asyncio
+import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from broker.client import connect, outbox
 from tests.support.broker import BrokerProcess
 from tests.support.brokers import DOORS
+from tests.support.client import HOUR, take
+from tests.support.cutter import Cutter
 from tests.support.envoy import Caller, Proxy, caller, running_envoy
 from tests.support.postgres import shared_server
 
+DRAIN = Path(__file__).parents[3] / "proxy" / "drain.py"
 CALLERS = 30
 SPECS = {"least-request": {}, "subject": {"proxy": {"balancing": "Subject"}}}
 
@@ -106,3 +113,62 @@ async def test_a_broker_is_killed_and_only_what_it_had_fails(door: str) -> None:
         print(f"failed of {CALLERS} under way: {dict(load.failures)}")
         assert sum(load.failures.values()) <= CALLERS
         assert all(failure.startswith(("UNAVAILABLE", "INTERNAL")) for failure in load.failures)
+
+
+def ready(proxies: list[Proxy]) -> Callable[[], int]:
+    """As a Service does: new connections go to the proxies that are ready, one after the other."""
+    turns = count()
+
+    def choose() -> int:
+        able = [proxy for proxy in proxies if proxy.admin("/ready").strip() == "LIVE"]
+        return int(able[next(turns) % len(able)].address.rpartition(":")[2])
+
+    return choose
+
+
+async def end_as_a_pod(proxy: Proxy, budget: float) -> str:
+    """The preStop hook, then SIGTERM; returns what the hook said."""
+    options = [f"--socket={proxy.admin_socket}", "--settle=1", f"--budget={budget}"]
+    drain = await asyncio.create_subprocess_exec(sys.executable, str(DRAIN), *options, stdout=asyncio.subprocess.PIPE)
+    said, _ = await drain.communicate()
+    assert drain.returncode == 0
+    assert proxy.process is not None
+    proxy.process.terminate()
+    await proxy.process.wait()
+    return said.decode()
+
+
+async def test_a_proxy_is_replaced_and_no_publish_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where a message could not be sent again, since the broker keeps no keys (in memory)."""
+    monkeypatch.setattr(outbox, "STREAM_SECONDS", 1.0)
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(BrokerProcess("--store=memory"))
+        ports = [int(broker.address.rpartition(":")[2])]
+        proxies = [await stack.enter_async_context(running_envoy({}, ports, drain_seconds=2)) for _ in range(2)]
+        service = f"127.0.0.1:{(await stack.enter_async_context(Cutter(ready(proxies)))).port}"
+        # One after the other, so that each proxy has a subscription, which outlasts GOAWAY, and two of the others.
+        clients = [await stack.enter_async_context(connect(service, timeout=30)) for _ in range(2)]
+        feeds = [await stack.enter_async_context(client.subscribe("feed")) for client in clients]
+        loads = [Load(await stack.enter_async_context(caller(service))) for _ in range(4)]
+        published = 0
+
+        async def publish() -> None:
+            nonlocal published
+            while not done.is_set():
+                await asyncio.gather(*(client.publish("feed", b"x", expires=HOUR) for client in clients))
+                published += len(clients)
+
+        done = asyncio.Event()
+        publishing = asyncio.create_task(publish())
+        for load in loads:
+            await load.more(200)
+        assert await end_as_a_pod(proxies[0], budget=6) == "drain: done, 1 connections left\n"
+        for load in loads:
+            await load.more(200)
+            await load.stop()
+        done.set()
+        await publishing
+        assert [load.failures for load in loads] == [Counter()] * len(loads)
+        for feed in feeds:
+            ids = [message.id for message in await take(feed, published)]
+            assert ids == list(range(1, published + 1))

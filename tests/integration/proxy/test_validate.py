@@ -9,6 +9,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 
 from broker_operator.api import parse
+from broker_operator.reconcile.certificates import issued, utc_now
 from broker_operator.render import envoy
 from tests.support.clusters import authenticated, each, exact, limited, manifest, total
 from tests.support.envoy import mount, places, validate
@@ -58,8 +59,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 @pytest.mark.parametrize("name", SPECS)
 def test_envoy_takes_it(name: str, tmp_path: Path, certificate: Pair) -> None:
     mount(tmp_path / "server-tls", {"tls.crt": certificate.certificate, "tls.key": certificate.key})
-    mount(tmp_path / "client-ca", {"ca.crt": certificate.certificate})
-    config = envoy.whole(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2))
+    for trusted in ("client-ca", "system-ca"):
+        mount(tmp_path / trusted, {"ca.crt": certificate.certificate})
+    mount(tmp_path / "internal-tls", issued(["brokers"], utc_now()).data())
+    config = envoy.whole(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2, internal_tls=True))
     assert validate(config, tmp_path) == ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import clusters, connections, stats, web
+from broker_operator.render.envoy import clusters, overload, stats, web
 from broker_operator.render.envoy.listeners import listeners
 from broker_operator.render.envoy.names import METHODS, PROXY_CLUSTER, Config
 from broker_operator.render.envoy.places import Places
@@ -28,7 +28,7 @@ def whole(cluster: BrokerCluster, places: Places) -> Config:
 def files(cluster: BrokerCluster, places: Places, directory: str) -> dict[str, Config]:
     """The files of a directory that a running Envoy follows, by name. It starts with `BOOTSTRAP`.
 
-    The bootstrap alone is read once: of the spec it has nothing but the bound of the connections.
+    The bootstrap alone is read once: of the spec it has nothing but the bounds of connections and memory.
     """
     sources, routing = Sources(directory), web.reachable(routes(cluster, places), cluster.spec.proxy)
     listening = listeners(cluster, places, sources, routing)
@@ -47,7 +47,7 @@ def _process(cluster: BrokerCluster, places: Places) -> Config:
         "cluster_manager": {"local_cluster_name": PROXY_CLUSTER},
         "admin": {"address": {"pipe": {"path": places.admin_socket, "mode": _OWNER_ONLY}}},
         "stats_config": _stats_config(),
-        "overload_manager": connections.overload_manager(cluster.spec.proxy.connections),
+        "overload_manager": overload.overload_manager(cluster.spec.proxy),
     }
 
 

@@ -19,6 +19,9 @@ from broker_operator.render.envoy.places import Address, Places
 from broker_operator.render.envoy.sources import Sources
 
 DNS_REFRESH = "2s"
+ANSWER_WINDOW = 128 * 1024
+MAX_FRAMES = 1_000_000
+"""Frames that wait to be sent to one broker."""
 
 
 def fixed(places: Places) -> list[Config]:
@@ -112,8 +115,18 @@ def _brokers(name: str, cluster: BrokerCluster, places: Places, sources: Sources
 
 def _http2() -> Config:
     message = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    keepalive = {"connection_keepalive": {"interval": "30s", "timeout": "5s"}}
-    return {message: typed(message, explicit_http_config={"http2_protocol_options": keepalive})}
+    options = {
+        "connection_keepalive": {"interval": "30s", "timeout": "5s"},
+        # Bytes that a broker may send ahead for a client who does not read. All such clients together must never use up
+        # the connection, which is everybody's.
+        "initial_stream_window_size": ANSWER_WINDOW,
+        "initial_connection_window_size": 2**31 - 1,
+        # A client who leaves a thousand subscriptions at once makes as many frames. By default Envoy would take that
+        # for a flood and cut the connection to the broker, which is everybody's.
+        "max_outbound_control_frames": MAX_FRAMES,
+        "max_outbound_frames": MAX_FRAMES,
+    }
+    return {message: typed(message, explicit_http_config={"http2_protocol_options": options})}
 
 
 def _found_by_dns() -> Config:

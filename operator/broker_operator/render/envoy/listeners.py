@@ -38,12 +38,16 @@ from broker_operator.render.envoy.sources import Sources
 def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> list[Config]:
     """What users change often is not here but in the routes: a changed listener cuts its streams."""
     return [
-        _listener(
-            "grpc",
-            places.listen,
-            _clients(cluster, places, sources, routing),
-            **tls.from_clients(cluster.spec.proxy.tls, web.protocols(cluster.spec.proxy), places, sources),
-        ),
+        {
+            **_listener(
+                "grpc",
+                places.listen,
+                _clients(cluster, places, sources, routing),
+                **tls.from_clients(cluster.spec.proxy.tls, web.protocols(cluster.spec.proxy), places, sources),
+                **connections.chain_options(),
+            ),
+            **connections.listener_options(),
+        },
         {
             **_listener(
                 "quota",
@@ -52,6 +56,7 @@ def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing:
                 **tls.from_brokers(cluster, places, sources),
             ),
             "ignore_global_conn_limit": True,
+            "bypass_overload_manager": True,
         },
     ]
 

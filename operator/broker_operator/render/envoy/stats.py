@@ -45,6 +45,8 @@ def listener(places: Places) -> Config:
         "name": "stats",
         "address": socket_address(places.stats.host, places.stats.port),
         "ignore_global_conn_limit": True,
+        # A proxy that is short of memory says so itself; probes that fail would send its clients to the others at once.
+        "bypass_overload_manager": True,
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
