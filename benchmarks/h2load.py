@@ -13,6 +13,7 @@ from benchmarks.clocks import Shares, Watch
 from benchmarks.errors import BenchError
 from benchmarks.load.job import Job
 from benchmarks.load.meter import percentile
+from benchmarks.proxies import API_KEY, API_KEY_HEADER
 from benchmarks.servers import Server, pin
 from broker.api import broker_pb2
 
@@ -41,7 +42,8 @@ def run(job: Job, server: Server, watch: Watch) -> dict[str, Any]:
             *pin(1), tools.h2load(), "-t1", f"-c{job.connections}", f"-m{job.in_flight}", f"-D{seconds}",
             f"--warm-up-time={int(job.warm_up * 1000)}ms", f"--log-file={log}", f"--data={request}",
             "--header=content-type: application/grpc", "--header=te: trailers",
-            f"http://{server.target}/broker.Broker/Publish",
+            *([f"--header={API_KEY_HEADER}: {API_KEY}"] if job.secured else []),
+            f"{'https' if job.secured else 'http'}://{server.target}/broker.Broker/Publish",
         ]  # fmt: skip
         start = server.resident_bytes()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:

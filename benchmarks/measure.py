@@ -1,14 +1,16 @@
 """One case, once, on a fresh server."""
 
+import contextlib
 import re
 import time
 from contextlib import AbstractContextManager
 from typing import Any
 
-from benchmarks import loads, servers, tools
+from benchmarks import loads, proxies, servers, tools
 from benchmarks.cases.model import Case
 from benchmarks.clocks import Watch
 from benchmarks.load.job import Job
+from benchmarks.proxies import Cost
 
 REPLAYED_PER_SECOND = 300_000
 """How many messages a replay reads, for each second that other cases measure."""
@@ -37,13 +39,20 @@ def measure(case: Case, seconds: float, data: str | None, watch: Watch | None = 
     Raises:
         BenchError: server or load failed.
     """
-    with _server(case, data) as server:
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(_server(case, data))
+        watch = watch or Watch()
+        if case.proxy:
+            server, proxy = stack.enter_context(proxies.in_front(server, case.proxy))
+            watch = Cost(proxy, watch)
         idle = server.resident_bytes()
         load = dict(case.load)
         if load["kind"] == "replay":
             load["messages"] = int(REPLAYED_PER_SECOND * seconds) // load["frame"] * load["frame"]
         job = Job(target=server.target, other=server.other, seconds=seconds, warm_up=min(1.0, seconds), **load)
-        seen = {"idle_bytes": idle, **loads.run(job, server, watch or Watch())}
+        seen = {"idle_bytes": idle, **loads.run(job, server, watch)}
+        if isinstance(watch, Cost):
+            seen["proxy_us"] = watch.of_each(seen["count"])
         if job.kind == "flood":
             seen |= _given_back(server, seen["start_bytes"])
         seen["peak_bytes"] = server.peak_bytes()

@@ -57,7 +57,7 @@ def markdown(lines: Mapping[str, Line], left_out: Mapping[str, str], command: st
 
 def _row(line: Line, lines: Mapping[str, Line]) -> str:
     latency = f"{line.median('p50_ms'):.2f} / {line.median('p99_ms'):.2f}" if line.median("p50_ms") else "–"
-    note = line.rounds[0]["note"]
+    note = "; ".join(filter(None, (line.rounds[0]["note"], _proxy(line))))
     cells = [
         line.case.title + (f" ({note})" if note else ""),
         _rate(line),
@@ -68,6 +68,10 @@ def _row(line: Line, lines: Mapping[str, Line]) -> str:
         verdict(line, lines)[0],
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _proxy(line: Line) -> str:
+    return f"the proxy's CPU: {line.median('proxy_us'):.1f} µs each" if line.case.proxy else ""
 
 
 def _rate(line: Line) -> str:

@@ -12,6 +12,7 @@ FIGURES = {
     "p50_ms": ("p50 ≤ {:g} ms", 1.0),
     "p99_ms": ("p99 ≤ {:g} ms", 1.0),
     "server_cpu": ("≤ {:g} core", 1.0),
+    "proxy_us": ("proxy ≤ {:g} µs each", 1.0),
     "held_bytes": ("≤ {:g} MiB", float(MEBI)),
     "peak_bytes": ("never over {:g} MiB", float(MEBI)),
     "left": ("then ≤ {:g} × before", 1.0),

@@ -26,8 +26,8 @@ class Most:
     """The median of a figure is at most this."""
 
     figure: str
-    """p50_ms, p99_ms, server_cpu (of one core), held_bytes (at the end of the load), peak_bytes, or left (memory after
-    the load has gone, as a multiple of that before it)."""
+    """p50_ms, p99_ms, server_cpu (of one core), proxy_us (CPU of the proxy, each), held_bytes (at the end of the load),
+    peak_bytes, or left (memory after the load has gone, as a multiple of that before it)."""
     limit: float
 
 
@@ -49,3 +49,5 @@ class Case:
     """Fields of the Job."""
     targets: tuple[Target, ...] = ()
     unit: str = "messages/s"
+    proxy: str = ""
+    """The name of a spec of `benchmarks.proxies`, for a proxy in front; empty: none."""

@@ -35,6 +35,8 @@ class Job:
     """Messages a second to publish, where that is given."""
     batched: bool = True
     """SubscribeBatch rather than Subscribe."""
+    secured: bool = False
+    """By TLS, with an API key (h2load alone)."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

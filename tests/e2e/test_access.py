@@ -82,17 +82,28 @@ def test_each_certificate_has_a_limit_of_its_own(
         assert client.run("burst", secured.address, "busy", "5", shown)["OK"] == 3
 
 
+@pytest.fixture(scope="module")
+def renewed(directory: Path) -> Authority:
+    return Authority(directory, "renewed")
+
+
+@pytest.fixture(scope="module")
+def trusted(renewed: Authority, clients: Authority) -> str:
+    """What a client has that the renewed certificate convinces."""
+    return secrets(renewed, clients.issue("dave"))
+
+
 def test_a_renewed_certificate_is_shown_and_no_stream_is_cut(
-    secured: Cluster, client: Client, servers: Authority, clients: Authority, directory: Path
+    secured: Cluster, client: Client, servers: Authority, clients: Authority, renewed: Authority, trusted: str
 ) -> None:
-    renewed, mine = Authority(directory, "renewed"), clients.issue("dave")
+    mine = clients.issue("dave")
     before = [pod["metadata"]["uid"] for pod in secured.pods("proxy")]
     with client.running("load", secured.address, "rotation", secrets(servers, mine)) as load:
         load.expect("flowing")
         pair = renewed.issue("secured")
         put(secured.kubectl, "secured-tls", tls_crt=pair.certificate, tls_key=pair.key)
         eventually(
-            lambda: client.run("burst", secured.address, "any", "1", secrets(renewed, mine)) == {"OK": 1},
+            lambda: client.run("burst", secured.address, "any", "1", trusted) == {"OK": 1},
             "the renewed certificate is shown",
             KUBELET_SECONDS,
         )
@@ -100,6 +111,29 @@ def test_a_renewed_certificate_is_shown_and_no_stream_is_cut(
         account = load.expect("account")
     assert (account["connections_lost"], account["failed"], account["missing"]) == (0, 0, [])
     assert [pod["metadata"]["uid"] for pod in secured.pods("proxy")] == before
+
+
+@pytest.mark.parametrize(
+    ("secret", "condition", "reason", "words"),
+    [
+        ("nonsense", "ProxyReady", "ConfigRejected", "certificate"),
+        ("nobody-made-it", "Degraded", "SecretMissing", "Secret nobody-made-it does not exist"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_named_and_the_proxies_that_serve_stay(
+    secured: Cluster, client: Client, trusted: str, secret: str, condition: str, reason: str, words: str
+) -> None:
+    put(secured.kubectl, "nonsense", tls_crt="nonsense", tls_key="nonsense")
+    before = {pod["metadata"]["uid"] for pod in secured.pods("proxy")}
+    secured.patch({"proxy": {"tls": {"secretName": secret}}})
+    eventually(lambda: secured.condition(condition).get("reason") == reason, f"{condition} is {reason}")
+    assert words in secured.condition(condition)["message"]
+    assert secured.condition("Degraded")["reason"] == reason
+    assert before <= {pod["metadata"]["uid"] for pod in secured.pods("proxy")}
+    assert client.run("burst", secured.address, "any", "1", trusted) == {"OK": 1}
+    secured.patch({"proxy": {"tls": {"secretName": "secured-tls"}}})
+    secured.settle()
+    assert secured.condition("Degraded")["status"] == "False"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
-"""Changed configurations reach running proxies; one that Envoy refuses is told and harms nobody."""
+"""Changed configurations reach running proxies, and the status says so."""
 
-import base64
 import re
 from collections.abc import Callable
 from typing import Any
@@ -70,38 +69,6 @@ def live_after(kubectl: Kubectl, pod: str) -> float:
     taken = re.findall(r"^envoy_http_rds_update_time\{.*\} (\d+)", kubectl("get", "--raw", path), re.MULTILINE)
     assert taken
     return max(map(int, taken)) / 1000 - changed
-
-
-def test_a_configuration_that_envoy_refuses_is_told_in_its_words_and_harms_nobody(
-    reloading: Cluster, client: Client
-) -> None:
-    nonsense = base64.b64encode(b"nonsense").decode()
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "nonsense"}, "type": "kubernetes.io/tls"}
-    reloading.kubectl.apply({**secret, "data": {"tls.crt": nonsense, "tls.key": nonsense}})
-    proxies = pods(reloading)
-    reloading.patch({"proxy": {"tls": {"secretName": "nonsense"}}})
-    eventually(lambda: reloading.condition("ProxyReady").get("reason") == "ConfigRejected", "it is refused")
-    condition = reloading.condition("ProxyReady")
-    assert condition["status"] == "False"
-    assert "certificate" in condition["message"]
-    assert reloading.condition("Degraded")["reason"] == "ConfigRejected"
-    assert set(proxies) <= set(pods(reloading)), "those that serve are not replaced"
-    assert client.run("converse", reloading.address, "meanwhile")["published"]
-    reloading.patch({"proxy": {"tls": None}})
-    reloading.settle()
-    assert reloading.condition("Degraded")["status"] == "False"
-
-
-def test_a_secret_that_is_missing_is_named(reloading: Cluster, client: Client) -> None:
-    proxies = pods(reloading)
-    reloading.patch({"proxy": {"tls": {"secretName": "nobody-made-it"}}})
-    eventually(lambda: reloading.condition("Degraded").get("reason") == "SecretMissing", "it is missing")
-    assert reloading.condition("Degraded")["message"].startswith("Secret nobody-made-it does not exist")
-    assert reloading.condition("Ready")["status"] == "True"
-    assert set(proxies) <= set(pods(reloading)), "those that serve are not replaced"
-    assert client.run("converse", reloading.address, "without-a-secret")["published"]
-    reloading.patch({"proxy": {"tls": None}})
-    reloading.settle()
 
 
 def test_nothing_but_probes_and_metrics_is_told_to_other_pods(reloading: Cluster) -> None:

@@ -195,6 +195,11 @@ INVALID_SPECS = (
         "spec.proxy.autoscaling.minReplicas",
         _proxy(autoscaling={"minReplicas": 3, "maxReplicas": 2}),
     ),
+    _case(
+        "autoscaling by no request",
+        "spec.proxy.resources.requests",
+        _proxy(autoscaling={"maxReplicas": 2}, resources={"requests": {"memory": "64Mi"}}),
+    ),
     _case("autoscaling without end", "spec.proxy.autoscaling.maxReplicas", _proxy(autoscaling={})),
     _case(
         "traffic policy inside the cluster",

@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Calls of an open loop that may wait for their answers.
 const MOST_WAITING: usize = 50_000;
 
-/// `Publish`, with `in_flight` calls at once on each connection; with two targets, on each a subject of its own.
+/// `Publish`, with `in_flight` calls at once on each connection, to each of `subjects` subjects in turn; with two
+/// targets, on each subjects of its own.
 pub async fn closed(job: &Job) -> Result<Report, Fault> {
     let mut targets = vec![job.target.as_str()];
     targets.extend((!job.other.is_empty()).then_some(job.other.as_str()));
@@ -28,11 +29,15 @@ pub async fn closed(job: &Job) -> Result<Report, Fault> {
     for number in 0..job.connections {
         let (target, tally) = (targets[number % targets.len()], &tallies[number % targets.len()]);
         let connection = Connection::open(target, WIDE).await?;
-        let request = wire::framed(&wire::publish(&format!("bench-{target}"), &vec![0; job.body]));
-        for _ in 0..job.in_flight {
-            let (method, tally, request) = (connection.method("Publish")?, tally.clone(), request.clone());
+        let request = |subject| wire::framed(&wire::publish(&format!("bench-{target}-{subject}"), &vec![0; job.body]));
+        let requests: Rc<[Bytes]> = (0..job.subjects).map(request).collect();
+        for caller in 0..job.in_flight {
+            let (method, tally, requests) = (connection.method("Publish")?, tally.clone(), requests.clone());
+            let mut index = (number * job.in_flight + caller) * 997 % requests.len();
             callers.push(spawn_local(async move {
                 while tally.next() {
+                    let request = &requests[index];
+                    index = (index + 1) % requests.len();
                     // A caller that meets a fault stops; the run has failed anyway.
                     publish_once(&method, request.clone(), &tally, Instant::now()).await.ok()?;
                 }
@@ -41,7 +46,8 @@ pub async fn closed(job: &Job) -> Result<Report, Fault> {
         }
         connections.push(connection);
     }
-    run_callers(job, &tallies, callers, true).await
+    // Ids are dense in each subject, and all of a tally are counted together.
+    run_callers(job, &tallies, callers, job.subjects == 1).await
 }
 
 /// `Fetch` of messages published before, each in turn, with `in_flight` calls at once on each connection.

@@ -31,6 +31,9 @@ def check(proxy: Proxy, path: str) -> Iterator[Problem]:
     """Everything in well-formed settings of the proxies that does not fit together."""
     if proxy.autoscaling is not None:
         yield from _autoscaling(proxy.autoscaling, f"{path}.autoscaling")
+        # Kubernetes takes a limit for a request that is absent.
+        if "cpu" not in {**proxy.resources.requests, **proxy.resources.limits}:
+            yield Problem(f"{path}.resources.requests", "must have cpu with autoscaling, which goes by its use")
     yield from _service(proxy.service, f"{path}.service")
     if proxy.tls is not None:
         yield from _tls(proxy.tls, f"{path}.tls")

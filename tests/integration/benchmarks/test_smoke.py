@@ -36,6 +36,9 @@ SMOKE = [
     "fan-out-grpcio",
     "idle",
     "client-subjects",
+    "proxy-everything",
+    "subject-many",
+    "subject-followers",
 ]
 """One of each kind, store and door."""
 

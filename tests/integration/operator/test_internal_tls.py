@@ -127,19 +127,19 @@ async def test_a_strangers_secret_is_left_alone_and_named(home: House) -> None:
     stranger = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": "taken-internal-tls", "namespace": home.namespace},
+        "metadata": {"name": "claimed-internal-tls", "namespace": home.namespace},
         "stringData": {"tls.key": "mine"},
     }
     await home.kube.create(SECRET, stranger)
-    await home.create("taken", SPEC)
-    condition = await home.condition("taken", "ResourcesSynced", "False")
+    await home.create("claimed", SPEC)
+    condition = await home.condition("claimed", "ResourcesSynced", "False")
     assert condition["reason"] == "NameTaken"
-    assert "Secret taken-internal-tls" in condition["message"]
-    found = await secret(home, "taken")
+    assert "Secret claimed-internal-tls" in condition["message"]
+    found = await secret(home, "claimed")
     assert found is not None
     assert found["data"] == {"tls.key": b64encode(b"mine").decode()}
-    assert await home.get("Deployment", "taken-broker") is None, "its pods would wait for it in vain"
+    assert await home.get("Deployment", "claimed-broker") is None, "its pods would wait for it in vain"
 
     await home.kube.delete(SECRET, found)
-    await wake(home, "taken", 31)
-    await home.condition("taken", "ResourcesSynced", "True")
+    await wake(home, "claimed", 31)
+    await home.condition("claimed", "ResourcesSynced", "True")

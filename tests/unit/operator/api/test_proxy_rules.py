@@ -54,6 +54,11 @@ def test_an_address_that_no_client_can_have_is_refused(value: str) -> None:
     assert line.startswith("spec.proxy.rateLimit.rules[0].client.value: must be an IP address")
 
 
+@pytest.mark.parametrize("resources", [{}, {"requests": {}, "limits": {"cpu": 1}}, {"requests": {"cpu": "50m"}}])
+def test_autoscaling_goes_by_a_request_for_cpu(resources: dict[str, Any]) -> None:
+    assert proxy_of({"proxy": {"autoscaling": {"maxReplicas": 3}, "resources": resources}}).autoscaling is not None
+
+
 def test_every_clash_of_headers_names_the_first() -> None:
     rules = [{**total(1), "client": {"type": "Distinct", "from": "Header", "header": name}} for name in "abac"]
     assert [line.split(": ")[0] for line in problems(limited(*rules))] == [

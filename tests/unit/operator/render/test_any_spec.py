@@ -159,7 +159,10 @@ def proxies(draw: st.DrawFn) -> dict[str, Any]:
         ),
     )
     authorization = {"rules": draw(permissions(proved))}
-    return {**chosen, "authentication": authentication, "authorization": authorization, **draw(more)}
+    chosen |= {"authentication": authentication, "authorization": authorization, **draw(more)}
+    if "autoscaling" in chosen and "requests" in chosen.get("resources", {}):
+        chosen["resources"] = {**chosen["resources"], "requests": {"cpu": "1"}}
+    return chosen
 
 
 others = st.fixed_dictionaries(
