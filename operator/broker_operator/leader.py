@@ -77,7 +77,7 @@ class Leadership:
         waiting_for = ""
         while True:
             try:
-                holder = await self._try_hold()
+                holder = await self._try_hold(working=False)
             except KubeError as error:
                 if waiting_for != "contact":
                     logger.warning("cannot reach the lease, trying every %.0f s: %s", self._terms.retry_period, error)
@@ -100,7 +100,7 @@ class Leadership:
             started = loop.time()
             try:
                 async with asyncio.timeout_at(deadline):
-                    holder = await self._try_hold()
+                    holder = await self._try_hold(working=True)
             except (KubeError, TimeoutError) as error:
                 if loop.time() >= deadline:
                     logger.warning("lease not renewed for %.0f s: stopping work", self._terms.renew_deadline)
@@ -112,7 +112,7 @@ class Leadership:
                     return
                 deadline = started + self._terms.renew_deadline
 
-    async def _try_hold(self) -> str:
+    async def _try_hold(self, *, working: bool) -> str:
         """Take or renew the Lease if that is allowed; returns who holds it now."""
         loop, terms = asyncio.get_running_loop(), self._terms
         try:
@@ -127,7 +127,7 @@ class Leadership:
         fresh = loop.time() < self._seen_at + float(spec.get("leaseDurationSeconds") or terms.duration)
         if holder not in ("", terms.identity) and fresh:
             return holder
-        return await self._written(lease, transition=holder != terms.identity)
+        return await self._written(lease, transition=holder != terms.identity, working=working)
 
     async def _created(self) -> str:
         metadata = {"name": self._terms.name, "namespace": self._terms.namespace}
@@ -139,12 +139,14 @@ class Leadership:
             return "another replica"
         return self._terms.identity
 
-    async def _written(self, lease: Manifest, *, transition: bool) -> str:
+    async def _written(self, lease: Manifest, *, transition: bool, working: bool) -> str:
         lease["spec"] = self._spec(lease.get("spec") or {}, transition=transition)
         try:
             await self._kube.replace(LEASE, lease)
-        except Conflict:  # somebody wrote since our read: the next look tells who
-            return "another replica" if transition else self._terms.identity
+        except Conflict:
+            # Somebody wrote since our read; the next look tells who. Who works need not stop for it: nobody may take
+            # the Lease before our deadline. Who comes back to a Lease that still has its name may find it taken.
+            return self._terms.identity if working and not transition else "another replica"
         return self._terms.identity
 
     def _spec(self, old: dict[str, Any], *, transition: bool) -> dict[str, Any]:
