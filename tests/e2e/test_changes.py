@@ -34,10 +34,10 @@ def test_a_deleted_child_comes_back(changing: Cluster, place: Kubectl, child: st
 
 def test_an_edited_child_is_put_right(changing: Cluster, place: Kubectl) -> None:
     place("scale", "deployment/changing-broker", "--replicas=0")
-    place.patch("configmap", "changing-proxy", {"data": {"rds.yaml": "broken"}})
+    place.patch("configmap", "changing-proxy", {"data": {"rds.json": "broken"}})
     place.patch("service", "changing", {"spec": {"selector": {"app.kubernetes.io/component": "nobody"}}})
     eventually(lambda: place.get("deployment/changing-broker")["spec"]["replicas"] == 1, "replicas are back", SOON)
-    eventually(lambda: place.get("configmap/changing-proxy")["data"]["rds.yaml"] != "broken", "routes are back", SOON)
+    eventually(lambda: place.get("configmap/changing-proxy")["data"]["rds.json"] != "broken", "routes are back", SOON)
     eventually(
         lambda: place.get("service/changing")["spec"]["selector"]["app.kubernetes.io/component"] == "proxy",
         "the selector is back",

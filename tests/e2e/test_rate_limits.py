@@ -26,6 +26,13 @@ def test_too_many_calls_on_a_subject_are_refused_and_others_are_not_touched(limi
     assert client.run("burst", limited.address, "quiet", "10") == {"OK": 10}
 
 
+def test_a_stream_is_no_way_around_a_limit(limited: Cluster, client: Client) -> None:
+    answers = client.run("flood", limited.address, "streamed", "25")
+    assert answers["OK"] <= 10
+    assert sum(answers.values()) == 25
+    assert set(answers) <= {"OK", "RESOURCE_EXHAUSTED RATE_LIMITED"}
+
+
 def test_a_changed_limit_reaches_the_running_proxies(limited: Cluster, client: Client) -> None:
     before = [pod["metadata"]["uid"] for pod in limited.pods("proxy")]
     limited.patch({"proxy": {"rateLimit": rules(20)}})

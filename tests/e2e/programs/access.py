@@ -1,6 +1,6 @@
 """How a program gets in: what it trusts and what it proves itself with, as JSON in its last argument.
 
-{"ca": PEM, "certificate": PEM, "key": PEM, "api_key": KEY}: all may be left out.
+{"ca": PEM, "certificate": PEM, "key": PEM, "api_key": KEY, "timeout": SECONDS}: all may be left out.
 """
 
 import json
@@ -12,8 +12,8 @@ import grpc
 
 def access(secrets: str = "{}") -> Mapping[str, Any]:
     """Options of `connect`."""
-    given: dict[str, str] = json.loads(secrets)
-    found: dict[str, Any] = {}
+    given: dict[str, Any] = json.loads(secrets)
+    found: dict[str, Any] = {"timeout": given["timeout"]} if "timeout" in given else {}
     if "ca" in given:
         ca, certificate, key = (
             given[name].encode() if name in given else None for name in ("ca", "certificate", "key")

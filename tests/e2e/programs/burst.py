@@ -1,6 +1,6 @@
 """Publish, each message over a stream of its own, and count the answers by code.
 
-The client sends all messages of a connection over one stream, of which the proxy counts the first message only.
+The client would send all messages of one connection over one stream, in frames that fail as a whole.
 
 python -m tests.e2e.programs.burst TARGET SUBJECT COUNT [SECRETS]  →  {"OK": …, "RATE_LIMITED": …}
 """
