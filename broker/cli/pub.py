@@ -94,7 +94,7 @@ async def _publish_within_limit(
 ) -> list[MessageId | BrokerError]:
     """Publish messages of one subject and return the results of the first, at least one.
 
-    When the rate limit of the load balancer refuses one, it refuses those behind it as well: they are left for later.
+    When a rate limit has no room for one in time, those behind it are refused as well: they are left for later.
     When it refuses the first, try again with pauses, for `patience` seconds.
     """
     backoff, clock = Backoff(first=0.05, longest=1.0), asyncio.get_running_loop().time
@@ -104,7 +104,7 @@ async def _publish_within_limit(
         taken = next((i for i, result in enumerate(results) if isinstance(result, RateLimited)), len(results))
         if taken or clock() > deadline:
             return results[: taken or 1]
-        await asyncio.sleep(backoff.next())
+        await asyncio.sleep(backoff.next(results[0].retry_after if isinstance(results[0], RateLimited) else None))
 
 
 class _StandardInput:

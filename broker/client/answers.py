@@ -16,7 +16,9 @@ from broker.client.errors import (
     InvalidRequest,
     LimitReached,
     OutcomeUnknown,
+    RateLimited,
     Unavailable,
+    bounded,
     build,
 )
 from broker.client.messages import DuplicateId, MessageId
@@ -55,7 +57,9 @@ class Answers:
         errors: dict[int, BrokerError] = {}
         for refused in response.errors:
             code = _CODES.get(refused.code, grpc.StatusCode.UNKNOWN)
-            errors[refused.index] = build(code, refused.reason, refused.message)
+            errors[refused.index] = error = build(code, refused.reason, refused.message)
+            if refused.HasField("retry_after"):
+                error.retry_after = bounded(refused.retry_after.ToTimedelta().total_seconds())
         again = [
             frame.messages[index] for index, error in errors.items() if self._refused(frame.messages[index], error)
         ]
@@ -119,10 +123,15 @@ class Answers:
         unavailable = isinstance(error, Unavailable) and (error.retriable or message.keyed)
         # Only another attempt can tell now whether it was stored.
         doubtful = message.doubt is not None and message.keyed and isinstance(error, LimitReached)
-        if self._channel.wait_for_ready and (unavailable or doubtful) and not message.answer.done():
+        limited = isinstance(error, RateLimited)
+        in_time = self._loop.time() + (error.retry_after or 0.0) < message.deadline
+        again = unavailable or doubtful or (limited and in_time)
+        if self._channel.wait_for_ready and again and not message.answer.done():
             message.error = error
             return True
         self.fail(message, error)
+        if isinstance(error, RateLimited):
+            self.refuse_waiting(message.subject, error)
         return False
 
     def _queue_again(self, frame: Frame, again: list[Pending], *, rest: bool) -> None:

@@ -8,7 +8,7 @@ import grpc
 
 from broker.api import broker_pb2
 from broker.backoff import Backoff
-from broker.client.errors import BrokerError, DeadlineExceeded, Unavailable, from_rpc
+from broker.client.errors import BrokerError, DeadlineExceeded, RateLimited, Unavailable, from_rpc
 
 Request = TypeVar("Request", contravariant=True)
 Response = TypeVar("Response", covariant=True)
@@ -74,7 +74,7 @@ class UnaryCall(Generic[Request, Response]):
             except grpc.aio.AioRpcError as failure:
                 error = self._channel.error(failure, limit, idempotent=True)
                 pause = backoff.next(error.retry_after)
-                again = patient and isinstance(error, Unavailable) and error.retriable
+                again = patient and isinstance(error, Unavailable | RateLimited) and error.retriable
                 if not again or clock() + pause >= deadline:
                     raise error from failure
                 await asyncio.sleep(pause)

@@ -178,8 +178,10 @@ class Broker:
 
         Raises:
             InvalidRequest: of the subject, the size, the key, the headers, or the expiry.
-            LimitReached: the broker has no room or is asked too fast; nothing was stored. It is not repeated here,
-                since that adds to the load: try again later, with growing pauses, or publish less.
+            LimitReached: the broker has no room; nothing was stored. It is not repeated here, since that adds to the
+                load: try again later, with growing pauses, or publish less.
+            RateLimited: a rate limit has no room within the timeout; nothing was stored. Until then the message waits
+                for as long as the load balancer asks, and so do those of its subject behind it.
             Unavailable: it is away; nothing was stored.
             OutcomeUnknown, DeadlineExceeded: no answer came; unless the error says that nothing was stored, the message
                 may or may not be. With a `key` of your own, publish it again.
@@ -201,9 +203,8 @@ class Broker:
 
         Returns:
             For each message its id, or the error that refused it; one message's error does not fail its neighbours.
-            Only when the rate limit of a load balancer refuses one, those of its subject that wait behind it are
-            refused as well, so that they do not overtake it. (The load balancer counts the first message of a stream,
-            and lets those after it pass.)
+            Only when a rate limit has no room for one within its timeout, those of its subject that wait behind it are
+            refused as well, so that they do not overtake it.
         """
         publisher = self._publisher
         pending: list[Pending | BrokerError] = []

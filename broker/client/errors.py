@@ -35,7 +35,10 @@ _DETAILS_KEY = "grpc-status-details-bin"
 _NEVER_SENT = ("failed to connect to all addresses", "DNS resolution failed", "no healthy upstream", "envoy overloaded")
 
 # Refusals that promise that nothing was stored, so that the same request may be sent again.
-_NOTHING_STORED = frozenset({"DRAINING", "STORE_UNAVAILABLE", "NOT_CONNECTED"})
+_NOTHING_STORED = frozenset({"DRAINING", "STORE_UNAVAILABLE", "NOT_CONNECTED", "QUOTA_UNREACHABLE"})
+
+_WAITS = {"x-ratelimit-reset": 1.0, "grpc-retry-pushback-ms": 0.001}
+"""What a proxy's refusals say of when to come back, and their units in seconds."""
 
 
 class BrokerError(Exception):
@@ -95,7 +98,7 @@ class LimitReached(BrokerError):
 
 
 class RateLimited(LimitReached):
-    """The load balancer in front of the broker limits the rate of calls; nothing was stored."""
+    """A rate limit of the load balancer in front of the broker has no room; nothing was stored."""
 
 
 class Unavailable(BrokerError):
@@ -133,7 +136,9 @@ def from_rpc(error: grpc.aio.AioRpcError, target: str, *, idempotent: bool) -> B
         return LimitReached("MESSAGE_TOO_LARGE", f"{text}: {advice}", code=code)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         message = f"the rate limit of the load balancer at {target} is reached: send fewer calls, or try again later"
-        return RateLimited("RATE_LIMITED", message, {"status": text}, code, retriable=True)
+        limited = RateLimited("RATE_LIMITED", message, {"status": text}, code, retriable=True)
+        limited.retry_after = _asked_to_wait(error)
+        return limited
     return build(code, code.name, f"{text or 'no message'} (from {target})", idempotent=idempotent)
 
 
@@ -154,7 +159,8 @@ def build(
     if code is status.PERMISSION_DENIED:
         return NotAuthorized(reason, message, metadata, code)
     if code is status.RESOURCE_EXHAUSTED:
-        return LimitReached(reason, message, metadata, code, retriable=True)
+        kind = RateLimited if reason == "RATE_LIMITED" else LimitReached
+        return kind(reason, message, metadata, code, retriable=True)
     if code is status.DEADLINE_EXCEEDED:
         return DeadlineExceeded(reason, message, metadata, code, retriable=idempotent)
     if code is status.UNAVAILABLE and (idempotent or reason in _NOTHING_STORED):
@@ -178,9 +184,25 @@ def _retry_after(details: Sequence[any_pb2.Any]) -> float | None:
     for detail in details:
         info = error_details_pb2.RetryInfo()
         if _unpacks(detail, info):
-            seconds: float = info.retry_delay.ToTimedelta().total_seconds()
-            return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+            return bounded(info.retry_delay.ToTimedelta().total_seconds())
     return None
+
+
+def bounded(seconds: float) -> float:
+    """Return how long to wait when a server asks for so many seconds."""
+    return min(max(0.0, seconds), LONGEST_RETRY_AFTER)
+
+
+def _asked_to_wait(error: grpc.aio.AioRpcError) -> float | None:
+    """Return what a proxy asks for, in seconds: until its limit has room, and never at once."""
+    asked = []
+    for key, value in (*(error.initial_metadata() or ()), *(error.trailing_metadata() or ())):
+        if key in _WAITS:
+            try:
+                asked.append(float(value) * _WAITS[key])
+            except ValueError:
+                continue
+    return bounded(max(asked)) if asked else None
 
 
 def _unpacks(detail: any_pb2.Any, message: Message) -> bool:

@@ -11,7 +11,7 @@ from broker.backoff import Backoff
 from broker.client.answers import Answers
 from broker.client.calls import Channel
 from broker.client.composer import FRAME_BYTES, Composer, Frame
-from broker.client.errors import BrokerError, OutcomeUnknown, RateLimited, Unavailable, from_rpc
+from broker.client.errors import BrokerError, OutcomeUnknown, Unavailable, from_rpc
 from broker.client.room import Room
 from broker.client.stream import FrameStream
 
@@ -203,14 +203,12 @@ class Outbox:
 
     def _lost(self, error: BrokerError) -> None:
         """Go on without the stream."""
-        frames, opening = list(self._in_flight), self._opening
+        frames = list(self._in_flight)
         self._in_flight.clear()
         self._stream = None
         again = 0
         for frame in frames:
             again += self.answers.failed(frame, error, rest=False)
-        if opening and frames and isinstance(error, RateLimited):
-            self.answers.refuse_waiting(frames[0].subjects[0], error)
         if again or (self._channel.wait_for_ready and isinstance(error, Unavailable)):
             # Also when nothing is to be sent again: the channel may not have noticed yet that its connection is gone.
             pause = self._backoff.next(error.retry_after)

@@ -11,7 +11,7 @@ import grpc
 from broker.api import broker_pb2
 from broker.backoff import Backoff
 from broker.client.calls import Channel
-from broker.client.errors import BrokerError, Unavailable, from_rpc
+from broker.client.errors import BrokerError, RateLimited, Unavailable, from_rpc
 from broker.client.messages import EARLIEST, LATEST, Message, Start, after_id, from_wire, subscribe_request
 
 logger = logging.getLogger(__name__)
@@ -169,7 +169,9 @@ class Subscription:
                 if self._closed():
                     return
                 pause = self._backoff.next(error.retry_after)
-                again = self._channel.wait_for_ready and isinstance(error, Unavailable) and error.retriable
+                again = (
+                    self._channel.wait_for_ready and isinstance(error, Unavailable | RateLimited) and error.retriable
+                )
                 if not again or clock() + pause >= deadline:
                     raise
                 await self._pause(pause)

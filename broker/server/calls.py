@@ -1,5 +1,6 @@
 """Counting calls: how many ended with which code, and how long they took."""
 
+from broker.errors import Refused
 from broker.server.door import Answer
 from broker.server.statuses import OK, code_name
 from broker.telemetry.metrics import Metrics
@@ -35,3 +36,9 @@ class CallMetrics:
     def ended(self, code: int) -> None:
         """Count a stream that ended."""
         self._calls.labels(self._method, code_name(code)).inc()
+
+
+def count_refused(metrics: Metrics, errors: list[Refused]) -> None:
+    """Count messages that were refused."""
+    for error in errors:
+        metrics.refused.labels(error.reason).inc()

@@ -13,6 +13,7 @@ from broker.engine.rules import Rules
 from broker.errors import Refused
 from broker.server.door import Call
 from broker.server.permissions import EVERYTHING, Action, Grant
+from broker.server.readable import check_readable
 from broker.server.wire import decode, decode_all, encode_headers
 from broker.store.columns import Columns
 from broker.store.contract import NEVER_STORED
@@ -66,6 +67,8 @@ def decoded(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tu
     """Return tokens and requests of Publish calls, and the tokens of those that hold no request."""
     try:
         requests = decode_all(PublishRequest, [data for _, data, _ in calls])
+        for request, (_, _, metadata) in zip(requests, calls, strict=True):
+            check_readable(request, metadata)
     except Refused:
         return _decoded_one_by_one(calls)
     return [token for token, _, _ in calls], requests, []
@@ -75,9 +78,11 @@ def _decoded_one_by_one(calls: list[Call]) -> tuple[list[int], list[PublishReque
     tokens: list[int] = []
     requests: list[PublishRequest] = []
     malformed: list[tuple[int, Refused]] = []
-    for token, data, _ in calls:
+    for token, data, metadata in calls:
         try:
-            requests.append(decode(PublishRequest, data or b""))
+            request = decode(PublishRequest, data or b"")
+            check_readable(request, metadata)
+            requests.append(request)
             tokens.append(token)
         except Refused as error:
             malformed.append((token, error))

@@ -2,19 +2,18 @@
 
 from collections import deque
 
-from broker.server.door import Ending, Metadata
-from broker.server.quota import Payer
+from broker.server.door import Ending
+from broker.server.frames import Sender
 
 
 class PublishStream:
     """The frames of one PublishStream that await their answers, which leave in the order in which the frames came."""
 
-    __slots__ = ("ending", "metadata", "payer", "pending", "token")
+    __slots__ = ("ending", "pending", "sender", "token")
 
-    def __init__(self, token: int, metadata: Metadata | None, payer: Payer | None) -> None:
+    def __init__(self, token: int, sender: Sender) -> None:
         self.token = token
-        self.metadata = metadata
-        self.payer = payer
+        self.sender = sender
         self.pending: deque[list[bytes]] = deque()
         self.ending: Ending | None = None
 

@@ -1,25 +1,24 @@
 """Publish, PublishBatch and PublishStream: requests to publications, outcomes to responses."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from time import perf_counter
 
-from broker.api.broker_pb2 import PublishBatchRequest
 from broker.engine.engine import Engine
 from broker.engine.publication import Outcomes, Publication, all_new
 from broker.errors import NotAuthorized, Refused
 from broker.server.asking import ClientTls
 from broker.server.authorization import Authorization
-from broker.server.calls import CANCELLED, CallMetrics
-from broker.server.charging import Rooms, charged, none_has_room
-from broker.server.door import Answer, Call, Door, Metadata
+from broker.server.calls import CANCELLED, CallMetrics, count_refused
+from broker.server.door import Answer, Call, Door
+from broker.server.frames import Frames
 from broker.server.identity import described
-from broker.server.intake import Taken, decoded, take
+from broker.server.intake import decoded, take
 from broker.server.permissions import Action, Grant
 from broker.server.publish_stream import PublishStream
-from broker.server.quota import Payer, Quota
-from broker.server.statuses import UNEXPECTED, code_of, ended, ending
-from broker.server.wire import batch_response, decode, publish_response, publish_responses
+from broker.server.quota import Quota
+from broker.server.statuses import code_of, ended, ending
+from broker.server.wire import publish_response, publish_responses
 from broker.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class Publishing:
         self._engine = engine
         self._authorization = authorization
         self._metrics = metrics
-        self._quota = Quota(metrics, tls)
+        self._frames = Frames(engine, metrics, authorization, Quota(metrics, tls))
         self._unary = CallMetrics(metrics, "Publish")
         self._batch = CallMetrics(metrics, "PublishBatch")
         self._stream = CallMetrics(metrics, "PublishStream")
@@ -69,20 +68,19 @@ class Publishing:
             self._unary.answered(answers, perf_counter() - began)
             self._fail(refused, began)
 
-        self._count_refused([error for _, error in failures])
+        count_refused(self._metrics, [error for _, error in failures])
         if tokens:
             try:
                 self._engine.publish(Publication(taken.parts, answer, taken.order))
             except Refused as error:
                 failures += [(token, error) for token in tokens]
-                self._count_refused([error] * len(tokens))
+                count_refused(self._metrics, [error] * len(tokens))
         self._fail(failures, began)
 
     def publish_batch(self, calls: list[Call]) -> None:
         """Publish the frames of PublishBatch calls."""
         for token, data, metadata in calls:
             began = perf_counter()
-            payer = self._quota.payer("/broker.Broker/PublishBatch", metadata)
 
             def answer(response: bytes, token: int = token, began: float = began) -> None:
                 answers = [(token, response)]
@@ -90,12 +88,13 @@ class Publishing:
                 self._batch.answered(answers, perf_counter() - began)
 
             def fail(error: Refused, token: int = token, began: float = began) -> None:
-                self._count_refused([error])
+                count_refused(self._metrics, [error])
                 self._door.finish([ending(token, error)])
                 self._batch.failed(code_of(error), perf_counter() - began)
 
             try:
-                self._frame(token, data or b"", metadata, answer, payer, fail)
+                sender = self._frames.sender("/broker.Broker/PublishBatch", metadata, many=False)
+                self._frames.publish(data or b"", sender, answer, fail)
             except Refused as error:
                 fail(error)
 
@@ -110,8 +109,8 @@ class Publishing:
                 self._door.finish([ending(token, error)])
                 self._stream.ended(code_of(error))
             else:
-                payer = self._quota.payer("/broker.Broker/PublishStream", metadata)
-                self._streams[token] = PublishStream(token, metadata, payer)
+                sender = self._frames.sender("/broker.Broker/PublishStream", metadata, many=True)
+                self._streams[token] = PublishStream(token, sender)
                 opened.append(token)
         self._door.open(opened)
 
@@ -133,18 +132,22 @@ class Publishing:
             self._stream.observe(perf_counter() - began)
             self._flush(stream)
 
+        def fail(error: Refused) -> None:
+            self.gone(token)
+            self._door.finish([ending(token, error)])
+
         try:
-            self._frame(token, frame, stream.metadata, answer, stream.payer)
+            self._frames.publish(frame, stream.sender, answer, fail)
         except Refused as error:
             # The last one: by value it would be taken for any other that waits, since all of them are empty.
             stream.pending.pop()
-            self._count_refused([error])
+            count_refused(self._metrics, [error])
             self._end(stream, error)
 
     def whose(self, token: int) -> str:
         """Return the client of a stream, for logs."""
         stream = self._streams.get(token)
-        return described(stream.metadata if stream is not None else None)
+        return described(stream.sender.metadata if stream is not None else None)
 
     def gone(self, token: int) -> None:
         """Forget a stream whose client is gone; what it published is committed all the same."""
@@ -157,75 +160,19 @@ class Publishing:
             if stream.ending is None:
                 self._end(stream, error)
 
+    async def settled(self) -> None:
+        """Wait until no frame waits for what a proxy says of its limits."""
+        await self._frames.settled()
+
     def end_denied(self) -> None:
         """End the streams of clients who may publish nothing any more; others are refused message by message."""
         for stream in list(self._streams.values()):
             try:
-                self._authorization.grant(stream.metadata, Action.PUBLISH).check_any()
+                self._authorization.grant(stream.sender.metadata, Action.PUBLISH).check_any()
             except NotAuthorized as error:
                 if stream.ending is None:
-                    self._authorization.denied(error, stream.metadata)
+                    self._authorization.denied(error, stream.sender.metadata)
                     self._end(stream, error)
-
-    async def settled(self) -> None:
-        """Wait until no frame waits for what a proxy says of its limits."""
-        await self._quota.settled()
-
-    def _frame(
-        self,
-        token: int,
-        data: bytes,
-        metadata: Metadata | None,
-        answer: Callable[[bytes], None],
-        payer: Payer | None,
-        fail: Callable[[Refused], None] | None = None,
-    ) -> None:
-        """Publish a frame; `answer` gets the response, or `fail`, if given, the error when no message has room.
-
-        Raises:
-            InvalidRequest: the frame as a whole is wrong; nothing of it was published.
-        """
-        requests = decode(PublishBatchRequest, data).messages
-        self._engine.rules.check_batch(len(requests))
-        grant = self._authorization.grant(metadata, Action.PUBLISH)
-        taken = take(requests, self._engine.rules, self._engine.clock(), grant)
-        self._count_refused([error for _, error in taken.refused])
-        for _, error in taken.refused:
-            if isinstance(error, NotAuthorized):
-                self._authorization.denied(error, metadata)
-
-        if payer is None:
-            self._publish_taken(taken, answer)
-            return
-
-        def publish(rooms: Rooms) -> None:
-            error = none_has_room(taken, rooms) if fail else None
-            if fail and error:
-                fail(error)
-                return
-            try:
-                left = charged(taken, rooms)
-                self._count_refused([error for _, error in left.refused[len(taken.refused) :]])
-                self._publish_taken(left, answer)
-            except Exception:
-                log.exception("a frame failed")
-                self.gone(token)
-                self._door.finish([ending(token, UNEXPECTED)])
-
-        payer.charge({subject: len(part) for subject, part in taken.parts.items()}, len(data), publish)
-
-    def _publish_taken(self, taken: Taken, answer: Callable[[bytes], None]) -> None:
-        def done(outcomes: Outcomes) -> None:
-            answer(batch_response(taken.places, taken.refused, outcomes))
-
-        if not taken.parts:
-            done(())
-            return
-        try:
-            self._engine.publish(Publication(taken.parts, done, taken.order))
-        except Refused as error:
-            self._count_refused([error] * len(taken.places))
-            done([error] * len(taken.places))
 
     def _flush(self, stream: PublishStream) -> None:
         responses = stream.take_answered()
@@ -251,10 +198,6 @@ class Publishing:
         for token, _, metadata in calls if denied else ():
             if token in denied:
                 self._authorization.denied(denied[token], metadata)
-
-    def _count_refused(self, errors: list[Refused]) -> None:
-        for error in errors:
-            self._metrics.refused.labels(error.reason).inc()
 
 
 def portions(calls: list[Call]) -> Iterator[list[Call]]:

@@ -12,6 +12,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from time import perf_counter
+from typing import NamedTuple, Self
 
 from broker.api.broker_pb2 import PublishBatchRequest, PublishRequest
 from broker.errors import LimitReached
@@ -30,6 +31,8 @@ LEAST_WAIT = 1.0
 
 _IDENTITY = (ADDRESS, CLIENT, CERTIFICATE, TOKEN, API_KEY)
 _EXHAUSTED = "8"
+_ADMITTED = (None, "2")
+"""A proxy that answers by itself makes an unknown error of it in the end; one that refuses says why."""
 
 
 Costs = Mapping[str, int]
@@ -50,7 +53,7 @@ class Quota:
         # Where no proxy is trusted, metadata ends before.
         if metadata is None or len(metadata) <= QUOTA or not metadata[QUOTA]:
             return None
-        return Payer(self, metadata[QUOTA] or "", _head(path, metadata))
+        return Payer(self, Asked.parse(metadata[QUOTA] or ""), _head(path, metadata))
 
     async def settled(self) -> None:
         """Wait until nothing waits for an answer."""
@@ -82,41 +85,62 @@ class Quota:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def rooms(self, address: str, head: str, costs: Costs) -> Rooms:
+    async def rooms(self, asked: "Asked", head: str, costs: Costs) -> Rooms:
         """Return what a proxy's limits say to messages."""
         if len(costs) == 1:
             ((subject, cost),) = costs.items()
-            return {subject: await self._room(address, head, subject, cost)}
-        found = await asyncio.gather(*(self._room(address, head, subject, cost) for subject, cost in costs.items()))
+            return {subject: await self._room(asked, head, subject, cost)}
+        found = await asyncio.gather(*(self._room(asked, head, subject, cost) for subject, cost in costs.items()))
         return dict(zip(costs, found, strict=True))
 
-    async def _room(self, address: str, head: str, subject: str, cost: int) -> Room:
+    async def _room(self, asked: "Asked", head: str, subject: str, cost: int) -> Room:
         """Ask for all messages of a subject; where there is no room for all, for as many as there may be."""
-        wait, asked = LEAST_WAIT, cost
+        wait, granted, wanted = LEAST_WAIT, 0, cost
+        if asked.careful:
+            wanted = 1
         try:
-            while asked:
-                reply = await self._ask(address, _question(head, subject, asked))
+            while wanted:
+                reply = await self._ask(asked, _question(head, subject, wanted))
+                # A service may know of no limit.
+                left = int(_number(reply, "x-ratelimit-remaining", cost if asked.careful else 0))
                 wait = max(wait, _number(reply, "x-ratelimit-reset"))
-                if "x-broker-admitted" in reply.headers:
+                status = reply.headers.get("grpc-status")
+                if "x-broker-admitted" in reply.headers and status in _ADMITTED:
                     self._metrics.quota_admitted.inc()
-                    return Room(asked, _no_room(subject, wait) if asked < cost else None)
-                if reply.headers.get("grpc-status") != _EXHAUSTED:
-                    raise Unreachable(address, f"it said {reply.status} {reply.headers.get('grpc-message', '')}")
-                self._metrics.quota_refused.inc()
-                left = int(_number(reply, "x-ratelimit-remaining"))
-                # Where several proxies share a limit, a message takes several of what is left.
-                asked = min(left, asked // 2 if left >= asked else left)
-            return Room(0, _no_room(subject, wait))
+                    granted += wanted
+                    wanted = min(left, cost - granted) if asked.careful else 0
+                elif status == _EXHAUSTED:
+                    self._metrics.quota_refused.inc()
+                    # Where several proxies share a limit, a message takes several of what is left.
+                    wanted = 0 if asked.careful else min(left, wanted // 2 if left >= wanted else left)
+                else:
+                    raise Unreachable(asked.address, f"it said {reply.status} {reply.headers.get('grpc-message', '')}")
+            return Room(granted, _no_room(subject, wait) if granted < cost else None)
         except Unreachable as error:
             self._metrics.quota_failed.inc()
-            return Room(0, error)
+            return Room(granted, error)
 
-    async def _ask(self, address: str, question: bytes) -> Reply:
+    async def _ask(self, asked: "Asked", question: bytes) -> Reply:
         began = perf_counter()
         try:
-            return await self._proxies.ask(address, question)
+            return await self._proxies.ask(asked.address, question)
         finally:
             self._metrics.quota_seconds.observe(perf_counter() - began)
+
+
+class Asked(NamedTuple):
+    """A proxy that may be asked."""
+
+    address: str
+    """IP:PORT."""
+    careful: bool
+    """What it refuses is counted all the same: so one is asked for, then as many as it says are left."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return what a proxy says: IP:PORT, then perhaps `;careful`."""
+        address, _, how = text.partition(";")
+        return cls(address, how == "careful")
 
 
 def _head(path: str, metadata: Metadata) -> str:
@@ -137,11 +161,11 @@ def _question(head: str, subject: str, cost: int) -> bytes:
     return f"{head}\r\nx-broker-cost: {cost}\r\ncontent-length: {len(frame)}\r\n\r\n".encode() + frame
 
 
-def _number(reply: Reply, name: str) -> float:
+def _number(reply: Reply, name: str, otherwise: float = 0.0) -> float:
     with contextlib.suppress(ValueError):
-        if math.isfinite(number := float(reply.headers.get(name, 0))):
+        if math.isfinite(number := float(reply.headers.get(name, otherwise))):
             return number
-    return 0.0
+    return otherwise
 
 
 def _no_room(subject: str, wait: float) -> LimitReached:
@@ -152,9 +176,9 @@ def _no_room(subject: str, wait: float) -> LimitReached:
 class Payer:
     """One call, whose frames are charged in their order."""
 
-    def __init__(self, quota: Quota, address: str, head: str) -> None:
+    def __init__(self, quota: Quota, asked: Asked, head: str) -> None:
         self._quota = quota
-        self._address = address
+        self._asked = asked
         self._head = head
         self._frames: deque[tuple[Costs, int, Callable[[Rooms], None]]] = deque()
         self._busy = False
@@ -177,7 +201,7 @@ class Payer:
             while self._frames:
                 costs, size, done = self._frames.popleft()
                 try:
-                    done(await self._quota.rooms(self._address, self._head, costs))
+                    done(await self._quota.rooms(self._asked, self._head, costs))
                 finally:
                     self._quota.let_go(size)
         finally:

@@ -20,6 +20,7 @@ from broker.server.health import Health
 from broker.server.identity import described
 from broker.server.permissions import Action
 from broker.server.publishing import Publishing
+from broker.server.readable import check_readable
 from broker.server.statuses import UNEXPECTED, code_name, code_of, elsewhere, ended, ending
 from broker.server.subscribing import DoorOutlet, Subscribing
 from broker.server.wire import BATCH, SINGLE, decode, encode_messages
@@ -169,6 +170,7 @@ class Service:
             self._fetch_began[token] = began
             try:
                 request = decode(FetchRequest, data or b"")
+                check_readable(request, metadata)
                 self.engine.rules.check_subject(request.subject)
                 self._authorization.grant(metadata, Action.SUBSCRIBE).check(request.subject)
                 lookups.append(Lookup(token, request.subject, request.id))

@@ -14,6 +14,7 @@ from broker.server.authorization import Authorization
 from broker.server.calls import CANCELLED, CallMetrics
 from broker.server.door import Call, Door, Metadata
 from broker.server.permissions import Action
+from broker.server.readable import check_readable
 from broker.server.statuses import code_of, ending
 from broker.server.wire import decode
 from broker.telemetry.metrics import Metrics
@@ -70,6 +71,7 @@ class Subscribing:
             subscribers[token] = Subscriber(self._metrics[method], "", metadata)
             try:
                 request = decode(SubscribeRequest, data or b"")
+                check_readable(request, metadata)
                 self._engine.rules.check_subject(request.subject)
                 self._authorization.grant(metadata, Action.SUBSCRIBE).check(request.subject)
                 self._engine.subscribe(token, request.subject, _start(request), framing)

@@ -14,8 +14,8 @@ async def take(subscription: Subscription, count: int) -> list[Message]:
     return [await anext(subscription) for _ in range(count)]
 
 
-def durable(directory: Path) -> BrokerProcess:
-    return BrokerProcess("--store=sqlite", f"--sqlite-path={directory / 'broker.db'}")
+def durable(directory: Path, *options: str) -> BrokerProcess:
+    return BrokerProcess("--store=sqlite", f"--sqlite-path={directory / 'broker.db'}", *options)
 
 
 async def collect(subscription: Subscription) -> list[Message]:

@@ -95,6 +95,8 @@ class Proxy:
         """Where clients come in."""
         self.stats_address = ""
         """Where probes and Prometheus come in."""
+        self.quota_port = here.quota.port
+        """Where brokers ask for quota."""
         self.process: asyncio.subprocess.Process | None = None
 
     @property
@@ -168,7 +170,8 @@ class Proxy:
             while not self._is_live():
                 await asyncio.sleep(0.02)
         listeners = json.loads(self.admin("/listeners?format=json"))["listener_statuses"]
-        ports = {one["name"]: one["local_address"]["socket_address"]["port_value"] for one in listeners}
+        places = {one["name"]: one["local_address"] for one in listeners}
+        ports = {name: at["socket_address"]["port_value"] for name, at in places.items() if "socket_address" in at}
         self.address = f"127.0.0.1:{ports['grpc']}"
         self.stats_address = f"127.0.0.1:{ports['stats']}"
 

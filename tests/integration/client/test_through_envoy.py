@@ -9,6 +9,7 @@ import pytest
 
 from broker.client import EARLIEST, Broker, BrokerError, MessageId, NewMessage, RateLimited, connect
 from tests.support.broker import BrokerProcess
+from tests.support.brokers import metric
 from tests.support.client import HOUR, durable, take
 from tests.support.clusters import each, limited
 from tests.support.envoy import running_envoy
@@ -20,6 +21,13 @@ PUBLISHERS = 20
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[BrokerProcess]:
     async with durable(tmp_path) as process:
+        yield process
+
+
+@pytest.fixture
+async def limited_server(tmp_path: Path) -> AsyncIterator[BrokerProcess]:
+    """It asks the proxy in front for quota."""
+    async with durable(tmp_path, "--trust-proxy=yes") as process:
         yield process
 
 
@@ -81,33 +89,48 @@ class TestRestarts:
 
 
 class TestRateLimits:
-    async def test_a_refusal_is_that_of_its_subject(self, server: BrokerProcess) -> None:
-        async with running_envoy(limited(each(1)), [port(server)]) as proxy:
-            async with connect(proxy.address) as first:
-                assert await first.publish("spent", b"") == 1
-            async with connect(proxy.address) as broker:
-                spent = [broker.publish("spent", b"") for _ in range(100)]
-                quiet = [broker.publish("quiet", b"") for _ in range(100)]
+    async def test_a_refusal_is_that_of_its_subject(self, limited_server: BrokerProcess) -> None:
+        async with running_envoy(limited(each(200)), [port(limited_server)]) as proxy:
+            async with connect(proxy.address, timeout=5) as broker:
+                spent = [broker.publish("spent", b"") for _ in range(300)]
+                quiet = [broker.publish("quiet", b"") for _ in range(200)]
                 results = await asyncio.gather(*spent, *quiet, return_exceptions=True)
-                assert {type(result) for result in results[:100]} == {RateLimited}
-                assert results[100:] == list(range(1, 101))
-                # The stream stands now, and is not counted again.
-                assert await broker.publish("spent", b"") == 2
+                assert results[:200] == list(range(1, 201))
+                assert {type(result) for result in results[200:300]} == {RateLimited}
+                assert {result.retry_after for result in results[200:300] if isinstance(result, RateLimited)} == {18.0}
+                assert results[300:] == list(range(1, 201))
 
-    async def test_none_overtakes_one_that_was_refused(self, server: BrokerProcess) -> None:
-        async with running_envoy(limited(each(1, unit="Second")), [port(server)]) as proxy:
-            async with connect(proxy.address) as first:
-                await first.publish("s", b"0")
+    async def test_a_publisher_over_the_limit_waits_as_it_is_asked_to(self, limited_server: BrokerProcess) -> None:
+        async with running_envoy(limited(each(100, unit="Second")), [port(limited_server)]) as proxy:
             async with connect(proxy.address) as broker:
-                left = [NewMessage("s", b"%d" % number, HOUR) for number in range(1, 500)]
-                while left:
-                    results = await broker.publish_many(left)
-                    passed = [isinstance(result, MessageId) for result in results]
-                    assert passed in ([True] * len(left), [False] * len(left))
-                    left = [message for message, done in zip(left, passed, strict=True) if not done]
-            async with connect(server.address) as direct:
-                async with direct.subscribe("s", start=EARLIEST) as messages:
-                    assert [int(message.body) for message in await take(messages, 499)] == list(range(1, 500))
+                results = await broker.publish_many(NewMessage("s", b"%d" % number, HOUR) for number in range(500))
+                assert results == list(range(1, 501))
+            # About once a second, and one question more finds out how many pass: far fewer than messages.
+            assert await metric(limited_server, "broker_quota_questions_total{result=refused}") < 30
+            async with connect(limited_server.address) as direct, direct.subscribe("s", start=EARLIEST) as messages:
+                assert [int(message.body) for message in await take(messages, 500)] == list(range(500))
+
+    async def test_a_large_message_that_goes_alone_waits_too(self, limited_server: BrokerProcess) -> None:
+        spec = limited(each(1, unit="Second"))
+        async with running_envoy(spec, [port(limited_server)]) as proxy, connect(proxy.address) as broker:
+            large = [NewMessage("s", bytes(600_000)) for _ in range(3)]
+            assert await broker.publish_many(large) == [1, 2, 3]
+
+    async def test_fetching_waits_too(self, limited_server: BrokerProcess) -> None:
+        async with connect(limited_server.address) as direct:
+            await direct.publish("s", b"kept", expires=HOUR)
+        spec = limited({**each(1, unit="Second"), "methods": ["Fetch"]})
+        async with running_envoy(spec, [port(limited_server)]) as proxy, connect(proxy.address) as broker:
+            for _ in range(3):
+                assert (await broker.fetch("s", 1)).body == b"kept"
+
+    async def test_none_overtakes_one_that_was_refused(self, limited_server: BrokerProcess) -> None:
+        async with running_envoy(limited(each(60, unit="Minute")), [port(limited_server)]) as proxy:
+            async with connect(proxy.address, timeout=3) as broker:
+                results = await broker.publish_many(NewMessage("s", b"%d" % number, HOUR) for number in range(400))
+                passed = [isinstance(result, MessageId) for result in results]
+                assert 60 <= sum(passed) < 100
+                assert passed == sorted(passed, reverse=True)
 
 
 def port(server: BrokerProcess) -> int:

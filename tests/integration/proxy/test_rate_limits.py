@@ -108,18 +108,18 @@ async def test_subscriptions_count_when_they_are_opened() -> None:
 
 
 @pytest.mark.parametrize("request_bytes", [b"\xff\xff\xff", b""])
-async def test_requests_without_a_readable_subject_share_a_limit(request_bytes: bytes) -> None:
+async def test_what_has_no_readable_subject_is_refused_where_subjects_are_limited(request_bytes: bytes) -> None:
     async with running_backend() as backend:
-        async with running_envoy(limited(total(30), each(3)), [backend.port]) as proxy, caller(proxy.address) as client:
-            codes = []
-            for _ in range(6):
-                try:
-                    await client.raw("/broker.Broker/Publish", request_bytes)
-                    codes.append("OK")
-                except grpc.aio.AioRpcError as error:
-                    codes.append(error.code().name)
-            assert codes[3:] == ["RESOURCE_EXHAUSTED"] * 3
-            assert "RESOURCE_EXHAUSTED" not in codes[:3]
+        async with running_envoy(limited(each(3)), [backend.port]) as proxy, caller(proxy.address) as client:
+            for method in ("Publish", "Fetch"):
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await client.raw(f"/broker.Broker/{method}", request_bytes)
+                assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+            assert backend.calls == []
+        async with running_envoy(limited(total(1)), [backend.port]) as proxy, caller(proxy.address) as client:
+            await client.raw("/broker.Broker/Fetch", request_bytes)
+            with pytest.raises(grpc.aio.AioRpcError, match="local_rate_limited"):
+                await client.raw("/broker.Broker/Fetch", request_bytes)
 
 
 async def test_the_subject_that_counts_is_the_one_that_the_broker_reads() -> None:

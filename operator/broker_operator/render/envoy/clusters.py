@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render.envoy import access, balancing, limit_service, tls
+from broker_operator.render.envoy import access, balancing, limit_service, quota, tls
 from broker_operator.render.envoy.names import (
     ADMIN_CLUSTER,
+    ANSWER_CLUSTER,
     BROKER_CLUSTER,
     LIMIT_SERVICE_CLUSTER,
     PROXY_CLUSTER,
@@ -50,11 +51,11 @@ def followed(cluster: BrokerCluster, places: Places, sources: Sources) -> list[C
         _brokers(BROKER_CLUSTER, cluster, places, sources, max_requests=100_000),
         _brokers(STREAM_CLUSTER, cluster, places, sources, max_requests=1_000_000),
         *access.clusters(cluster.spec.proxy.authentication, places),
-        *_limit_service(limit_service.address(cluster.spec.proxy.rate_limit)),
+        *_limit_service(limit_service.address(cluster.spec.proxy.rate_limit), places),
     ]
 
 
-def _limit_service(address: Address | None) -> list[Config]:
+def _limit_service(address: Address | None, places: Places) -> list[Config]:
     if address is None:
         return []
     return [
@@ -65,7 +66,15 @@ def _limit_service(address: Address | None) -> list[Config]:
             "lb_policy": "LEAST_REQUEST",
             "typed_extension_protocol_options": _http2(),
             "load_assignment": _assignment(LIMIT_SERVICE_CLUSTER, (address,)),
-        }
+        },
+        {
+            "name": ANSWER_CLUSTER,
+            "type": "STATIC",
+            "load_assignment": {
+                "cluster_name": ANSWER_CLUSTER,
+                "endpoints": [{"lb_endpoints": [{"endpoint": {"address": quota.answer_address(places)}}]}],
+            },
+        },
     ]
 
 

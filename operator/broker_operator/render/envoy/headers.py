@@ -60,16 +60,16 @@ def filter_() -> Config:
     }
 
 
-def mutations(proxy: Proxy, quota_port: int) -> Config:
-    """Per route: who the client is, and where brokers ask for quota while there are limits."""
+def mutations(proxy: Proxy, quota: str) -> Config:
+    """Per route: who the client is, and where and how brokers ask for quota, if they shall."""
     # gRPC asks for it; a broker would cut off a call without.
     found = [set_header("te", "trailers"), set_header(ADDRESS_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")]
     rules = proxy.rate_limit.rules
     # All rules that tell clients by a header name the same one.
     counted_by = sorted({rule.client.header for rule in rules if rule.client and rule.client.header})
     found += [set_header(CLIENT_HEADER, f"%REQ({header})%") for header in counted_by]
-    if rules:
-        found.append(set_header(QUOTA_HEADER, f"%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:{quota_port}"))
+    if quota:
+        found.append(set_header(QUOTA_HEADER, quota))
     if proxy.tls is not None and proxy.tls.client_ca_secret_name is not None:
         found.append(set_header(CERTIFICATE_HEADER, f"%CEL({_CERTIFICATE})%"))
     if proxy.authentication.jwt is not None:

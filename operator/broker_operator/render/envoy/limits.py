@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from broker_operator.api import Balancing, Proxy, RateLimitScope
 from broker_operator.render.envoy import descriptors, limit_service
-from broker_operator.render.envoy.names import EXTRACTION, LIMIT_SERVICE, RATE_LIMIT, SERVICE, Config, typed
+from broker_operator.render.envoy.names import EXTRACTION, LIMIT_SERVICE, RATE_LIMIT, SERVICE, UNREADABLE, Config, typed
 
 MAX_VALUES = 10_000
 """How many subjects (clients) have a bucket of their own at a time for one rule in one proxy. Too few, and touching
 others refills a spent bucket."""
 
 _LOCAL_RATE_LIMIT = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
+_RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
 _OFF = typed("envoy.config.route.v3.FilterConfig", disabled=True)
 _FIELDS = {
     "Publish": descriptors.SUBJECT_OF_ONE,
@@ -48,14 +49,35 @@ def limit_filter() -> Config:
     return {"name": RATE_LIMIT, "typed_config": typed(_LOCAL_RATE_LIMIT, stat_prefix="broker")}
 
 
+def unreadable_filter() -> Config:
+    """The HTTP filter that refuses, where the routes say so, calls whose subject Envoy cannot read."""
+    return {"name": UNREADABLE, "typed_config": typed(_RBAC)}
+
+
+def _refuse_unreadable() -> Config:
+    """Per route: what Envoy takes for no protobuf, a broker may well read; it would count for no subject's limit."""
+    one = "|".join(method for method, field in _FIELDS.items() if field == descriptors.SUBJECT_OF_ONE)
+    path = {"safe_regex": {"regex": rf"/{SERVICE.replace('.', '[.]')}/({one})"}}
+    read = {
+        "filter": EXTRACTION,
+        "path": [{"key": descriptors.SUBJECT_OF_ONE}],
+        "value": {"list_match": {"one_of": {"present_match": True}}},
+    }
+    not_read = {"not_rule": {"sourced_metadata": {"metadata_matcher": read}}}
+    unread = {"and_rules": {"rules": [{"url_path": {"path": path}}, not_read]}}
+    policies = {"unreadable-subject": {"permissions": [unread], "principals": [{"any": True}]}}
+    return {UNREADABLE: typed(f"{_RBAC}PerRoute", rbac={"rules": {"action": "DENY", "policies": policies}})}
+
+
 def everywhere(proxy: Proxy) -> Config:
     """What holds for all calls (`typed_per_filter_config`); one for all routes, so that they share its buckets."""
     rate_limit = proxy.rate_limit
     if not rate_limit.rules:
         return _read_for_balancing_only(proxy)
+    readable = _refuse_unreadable() if any(rule.subject for rule in rate_limit.rules) else {}
     if rate_limit.service is not None:
-        return {RATE_LIMIT: _OFF, LIMIT_SERVICE: limit_service.questions(rate_limit)}
-    return {RATE_LIMIT: _local(proxy), LIMIT_SERVICE: _OFF}
+        return {**readable, RATE_LIMIT: _OFF, LIMIT_SERVICE: limit_service.questions(rate_limit)}
+    return {**readable, RATE_LIMIT: _local(proxy), LIMIT_SERVICE: _OFF}
 
 
 def charged_by_brokers(proxy: Proxy) -> Config:

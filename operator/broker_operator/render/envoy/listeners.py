@@ -41,7 +41,7 @@ def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing:
         {
             **_listener(
                 "grpc",
-                places.listen,
+                _at(places.listen),
                 _clients(cluster, places, sources, routing),
                 **tls.from_clients(cluster.spec.proxy.tls, web.protocols(cluster.spec.proxy), places, sources),
                 **connections.chain_options(),
@@ -51,20 +51,29 @@ def listeners(cluster: BrokerCluster, places: Places, sources: Sources, routing:
         {
             **_listener(
                 "quota",
-                places.quota,
+                _at(places.quota),
                 quota.manager(cluster, places, sources, routing),
                 **tls.from_brokers(cluster, places, sources),
             ),
             "ignore_global_conn_limit": True,
             "bypass_overload_manager": True,
         },
+        {
+            **_listener("answers", quota.answer_address(places), quota.answer_manager()),
+            "ignore_global_conn_limit": True,
+            "bypass_overload_manager": True,
+        },
     ]
 
 
-def _listener(name: str, at: Address, manager: Config, **chain: Any) -> Config:
+def _at(address: Address) -> Config:
+    return socket_address(address.host, address.port)
+
+
+def _listener(name: str, at: Config, manager: Config, **chain: Any) -> Config:
     return {
         "name": name,
-        "address": socket_address(at.host, at.port),
+        "address": at,
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}], **chain}
         ],
@@ -89,6 +98,7 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
             headers.filter_(),
             limits.extraction_filter(places.descriptor_set),
             *balancing.filters(),
+            limits.unreadable_filter(),
             limits.limit_filter(),
             limit_service.limit_service_filter(proxy.rate_limit, sources),
             {"name": ROUTER, "typed_config": typed(ROUTER_CONFIG, suppress_envoy_headers=True)},

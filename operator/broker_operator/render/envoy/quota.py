@@ -7,10 +7,13 @@ A question is a call as the client might have made it, with one subject, the hea
 
 from __future__ import annotations
 
-from broker_operator.api import BrokerCluster
+from pathlib import PurePosixPath
+
+from broker_operator.api import BrokerCluster, Proxy
 from broker_operator.render.envoy import limit_service, limits
 from broker_operator.render.envoy.names import (
     ADMITTED_HEADER,
+    ANSWER_CLUSTER,
     COST_HEADER,
     MANAGER,
     ROUTER,
@@ -25,6 +28,7 @@ MAX_QUESTION_BYTES = 8 * 1024
 """A subject has at most 255 bytes."""
 
 _IDLE = "60s"
+_YES: Config = {"direct_response": {"status": 200}}
 
 
 def manager(cluster: BrokerCluster, places: Places, sources: Sources, routing: Config) -> Config:
@@ -48,10 +52,42 @@ def manager(cluster: BrokerCluster, places: Places, sources: Sources, routing: C
     )
 
 
-def answer() -> Config:
-    """The route of questions, before all others. Clients cannot ask: what they send of our headers is dropped."""
+def answer_manager() -> Config:
+    """The HTTP connection manager behind that socket: it says yes to everything."""
+    host = {"name": "answers", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, **_YES}]}
+    return typed(
+        MANAGER,
+        stat_prefix="answers",
+        codec_type="HTTP1",
+        http_filters=[{"name": ROUTER, "typed_config": typed(ROUTER_CONFIG)}],
+        route_config={"name": "answers", "virtual_hosts": [host]},
+    )
+
+
+def answer_address(places: Places) -> Config:
+    """Where it is: beside the socket of the admin interface."""
+    return {"pipe": {"path": str(PurePosixPath(places.admin_socket).parent / "answers.sock"), "mode": 0o600}}
+
+
+def told(proxy: Proxy, places: Places) -> str:
+    """What brokers are told with each call: where to ask, and how; empty where there are no limits.
+
+    `;careful`: what is refused is counted all the same, so one is asked for first.
+    """
+    if not proxy.rate_limit.rules:
+        return ""
+    careful = ";careful" if proxy.rate_limit.service else ""
+    return f"%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:{places.quota.port}{careful}"
+
+
+def answer(proxy: Proxy) -> Config:
+    """The route of questions, before all others. Clients cannot ask: what they send of our headers is dropped.
+
+    Envoy asks no service about calls that go nowhere, so with one the answer comes over a socket of this very proxy.
+    """
+    yes = {"route": {"cluster": ANSWER_CLUSTER}} if proxy.rate_limit.service else _YES
     return {
         "match": {"prefix": "/", "headers": [{"name": COST_HEADER, "present_match": True}]},
-        "direct_response": {"status": 200},
+        **yes,
         "response_headers_to_add": [{"header": {"key": ADMITTED_HEADER, "value": "1"}}],
     }

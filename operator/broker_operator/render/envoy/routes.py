@@ -48,7 +48,7 @@ def routes(cluster: BrokerCluster, places: Places) -> Config:
                 "request_body_buffer_limit": frame,
                 "typed_per_filter_config": _filters(proxy, places),
                 "routes": [
-                    quota.answer(),
+                    quota.answer(proxy),
                     _unlimited(_no_such_call(_WITH_QUERY)),
                     *_broker_routes(proxy),
                     _open(_stream("/grpc.health.v1.Health/Watch")),
@@ -65,7 +65,7 @@ def routes(cluster: BrokerCluster, places: Places) -> Config:
 def _filters(proxy: Proxy, places: Places) -> Config:
     """What the HTTP filters do with calls to brokers."""
     balanced = {} if proxy.balancing is Balancing.SUBJECT else balancing.switched_off()
-    return {**headers.mutations(proxy, places.quota.port), **limits.everywhere(proxy), **balanced}
+    return {**headers.mutations(proxy, quota.told(proxy, places)), **limits.everywhere(proxy), **balanced}
 
 
 def _broker_routes(proxy: Proxy) -> list[Config]:

@@ -106,6 +106,22 @@ def test_the_rate_limit_of_the_proxy() -> None:
     assert "rate limit" in found.message
 
 
+@pytest.mark.parametrize(
+    ("hints", "wait"),
+    [
+        ({"x-ratelimit-reset": "7", "grpc-retry-pushback-ms": "1000"}, 7.0),
+        ({"x-ratelimit-reset": "0", "grpc-retry-pushback-ms": "1000"}, 1.0),
+        ({"x-ratelimit-reset": "3600"}, 30.0),
+        ({"x-ratelimit-reset": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_the_proxy_says_how_long_to_wait(hints: dict[str, str], wait: float | None) -> None:
+    told = grpc.aio.Metadata(*hints.items())
+    refused = grpc.aio.AioRpcError(Code.RESOURCE_EXHAUSTED, told, grpc.aio.Metadata(), "local_rate_limited")
+    assert error(refused).retry_after == wait
+
+
 def test_a_frame_too_large_for_grpc_is_not_a_rate_limit() -> None:
     found = error(failure(Code.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max (9 vs. 4)"))
     assert type(found) is LimitReached
