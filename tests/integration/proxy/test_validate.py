@@ -57,19 +57,19 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     return Authority(tmp_path_factory.mktemp("authority"), "servers").issue("proxy")
 
 
-def mount_all(tmp_path: Path, certificate: Pair) -> None:
-    """What configurations name: Envoy looks whether it is there."""
-    mount(tmp_path / "server-tls", {"tls.crt": certificate.certificate, "tls.key": certificate.key})
+def verdict(spec: dict[str, Any], directory: Path, certificate: Pair) -> str:
+    """What Envoy has against the configuration, next to all files that one may name; empty when it takes it."""
+    mount(directory / "server-tls", {"tls.crt": certificate.certificate, "tls.key": certificate.key})
     for trusted in ("client-ca", "system-ca"):
-        mount(tmp_path / trusted, {"ca.crt": certificate.certificate})
-    mount(tmp_path / "internal-tls", issued(["brokers"], utc_now()).data())
+        mount(directory / trusted, {"ca.crt": certificate.certificate})
+    mount(directory / "internal-tls", issued(["brokers"], utc_now()).data())
+    config = envoy.whole(parse(manifest(spec)), places(directory, (1, 2), proxies=2, internal_tls=True))
+    return validate(config, directory)
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_envoy_takes_it(name: str, tmp_path: Path, certificate: Pair) -> None:
-    mount_all(tmp_path, certificate)
-    config = envoy.whole(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2, internal_tls=True))
-    assert validate(config, tmp_path) == ""
+    assert verdict(SPECS[name], tmp_path, certificate) == ""
 
 
 def test_envoy_takes_the_bootstrap_of_the_pods(tmp_path: Path) -> None:
@@ -90,5 +90,4 @@ def test_the_check_notices_what_envoy_does_not_take(tmp_path: Path) -> None:
 )
 @given(specs)
 def test_envoy_takes_any_valid_spec(tmp_path: Path, certificate: Pair, spec: dict[str, Any]) -> None:
-    mount_all(tmp_path, certificate)
-    assert validate(envoy.whole(parse(manifest(spec)), places(tmp_path, (1, 2), proxies=2)), tmp_path) == ""
+    assert verdict(spec, tmp_path, certificate) == ""
