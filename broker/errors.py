@@ -2,6 +2,7 @@
 
     Refused
     ├── InvalidRequest     the request itself is wrong: repeating it cannot help      (INVALID_ARGUMENT)
+    ├── NotAuthorized      the client may not do this: repeating it cannot help       (PERMISSION_DENIED)
     ├── LimitReached       a limit of the server is reached: try again later          (RESOURCE_EXHAUSTED)
     │   └── StoreFull      memory limit or disk full
     └── Unavailable        the server or its store is away: try again, maybe elsewhere (UNAVAILABLE)
@@ -50,6 +51,18 @@ class Refused(Exception):
 
 class InvalidRequest(Refused):
     """The request is wrong and will be wrong again."""
+
+
+class NotAuthorized(Refused):
+    """The client may not do this with a subject, or (None) with any at all."""
+
+    def __init__(self, action: str, subject: str | None = None) -> None:
+        does = f"{action.lower()} to {'any subject' if subject is None else f'subject {subject!r}'}"
+        text = f"this client may not {does}: who runs the broker can permit it"
+        named = {} if subject is None else {"subject": subject}
+        super().__init__("NOT_AUTHORIZED", text, {"action": action, **named})
+        self.action = action
+        self.subject = subject
 
 
 class LimitReached(Refused):

@@ -3,6 +3,7 @@
     BrokerError
     ├── InvalidRequest         the request is wrong and will be wrong again
     │   └── MessageNotFound    no message has this id, or it has expired
+    ├── NotAuthorized          the client may not do this with this subject
     ├── LimitReached           a limit of the server: try again later
     │   └── RateLimited        the rate limit of the load balancer in front of it
     ├── Unavailable            the server cannot be reached or cannot serve now
@@ -85,6 +86,10 @@ class MessageNotFound(InvalidRequest):
     """No message of the subject has this id, or it has expired."""
 
 
+class NotAuthorized(BrokerError):
+    """The client may not publish, or subscribe, to this subject; who runs the broker can permit it."""
+
+
 class LimitReached(BrokerError):
     """A limit of the server is reached; nothing was stored, and the same request may succeed later."""
 
@@ -146,6 +151,8 @@ def build(
         return MessageNotFound(reason, message, metadata, code)
     if code in (status.INVALID_ARGUMENT, status.OUT_OF_RANGE):
         return InvalidRequest(reason, message, metadata, code)
+    if code is status.PERMISSION_DENIED:
+        return NotAuthorized(reason, message, metadata, code)
     if code is status.RESOURCE_EXHAUSTED:
         return LimitReached(reason, message, metadata, code, retriable=True)
     if code is status.DEADLINE_EXCEEDED:

@@ -139,6 +139,12 @@ class Engine:
         if subscription is not None and subscription.state is State.BLOCKED:
             self._catch_up(subscription)
 
+    def end_subscription(self, token: int, error: Refused) -> None:
+        """End one subscription with an error; unknown tokens are ignored."""
+        subscription = self._subscriptions.get(token)
+        if subscription is not None:
+            self._end(subscription, error)
+
     def end_subscriptions(self, error: Refused) -> None:
         """End all subscriptions with the same error."""
         for subscription in list(self._subscriptions.values()):

@@ -1,10 +1,13 @@
 """Asking a proxy over HTTP/1.1: a few connections, one question at a time on each.
 
-Envoy takes many questions at once on one connection for an attack, so nothing is sent before the last answer is there.
+Where proxies and brokers prove themselves to each other, over TLS. Envoy takes many questions at once on one connection
+for an attack, so nothing is sent before the last answer is there.
 """
 
 import asyncio
+import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 from broker.errors import Unavailable
@@ -18,6 +21,9 @@ PATIENCE = 2.0
 MAX_HEAD_BYTES = 16 << 10
 
 _END = b"\r\n\r\n"
+
+
+ClientTls = Callable[[], ssl.SSLContext | None]
 
 
 class Unreachable(Unavailable):
@@ -37,9 +43,14 @@ class Reply(NamedTuple):
 
 
 class Proxies:
-    """The connections to all proxies that were asked lately."""
+    """The connections to all proxies that were asked lately.
 
-    def __init__(self) -> None:
+    Args:
+        tls: what new connections speak TLS by; None, and they speak plain text.
+    """
+
+    def __init__(self, tls: ClientTls) -> None:
+        self._tls = tls
         self._pools: dict[str, _Pool] = {}
 
     async def ask(self, address: str, question: bytes) -> Reply:
@@ -48,7 +59,7 @@ class Proxies:
         Raises:
             Unreachable: there was none.
         """
-        pool = self._pools.pop(address, None) or _Pool(address)
+        pool = self._pools.pop(address, None) or _Pool(address, self._tls)
         self._pools[address] = pool  # the last, now
         while len(self._pools) > MAX_PROXIES:
             self._pools.pop(next(iter(self._pools))).close()
@@ -68,7 +79,8 @@ class Proxies:
 
 
 class _Pool:
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: ClientTls) -> None:
+        self._tls = tls
         host, _, port = address.rpartition(":")
         self._host, self._port = host.strip("[]"), port
         self._idle: deque[_Connection] = deque()
@@ -88,7 +100,7 @@ class _Pool:
 
     async def _connect(self) -> "_Connection":
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(_Connection, self._host, int(self._port))
+        _, connection = await loop.create_connection(_Connection, self._host, int(self._port), ssl=self._tls())
         return connection
 
     async def _ask(self, connection: "_Connection", question: bytes) -> Reply:

@@ -11,7 +11,9 @@ from typing import NamedTuple
 from broker.api.broker_pb2 import PublishRequest
 from broker.engine.rules import Rules
 from broker.errors import Refused
-from broker.server.wire import encode_headers
+from broker.server.door import Call
+from broker.server.permissions import EVERYTHING, Action, Grant
+from broker.server.wire import decode, decode_all, encode_headers
 from broker.store.columns import Columns
 from broker.store.contract import NEVER_STORED
 
@@ -33,8 +35,10 @@ class Taken(NamedTuple):
     """The places of the other requests, and what is wrong with them."""
 
 
-def take(requests: Sequence[PublishRequest], rules: Rules, now: int) -> Taken:
-    """Check requests, and return what is good in columns; `now` in ms."""
+def take(
+    requests: Sequence[PublishRequest], rules: Rules, now: int, grant: Grant = EVERYTHING[Action.PUBLISH]
+) -> Taken:
+    """Check requests of a client who may do what is granted, and return what is good in columns; `now` in ms."""
     if not requests:
         return Taken({}, (), (), [])
     fields: list[_Fields] = list(map(_fields_of, requests))
@@ -42,8 +46,8 @@ def take(requests: Sequence[PublishRequest], rules: Rules, now: int) -> Taken:
     subjects, bodies, expirations, keys = zip(*fields, strict=True)
     distinct, lives = set(subjects), set(expirations)
     encoded = tuple(map(encode_headers, headers)) if any(headers) else ()
-    if not rules.all_good(distinct, bodies, lives, keys, encoded):
-        refused = _refused(fields, headers, rules)
+    if not (grant.allows_all(distinct) and rules.all_good(distinct, bodies, lives, keys, encoded)):
+        refused = _refused(fields, headers, rules, grant)
         if refused:
             wrong = {place for place, _ in refused}
             places = [place for place in range(len(requests)) if place not in wrong]
@@ -58,6 +62,28 @@ def take(requests: Sequence[PublishRequest], rules: Rules, now: int) -> Taken:
     return Taken(parts, subjects, range(len(requests)), [])
 
 
+def decoded(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
+    """Return tokens and requests of Publish calls, and the tokens of those that hold no request."""
+    try:
+        requests = decode_all(PublishRequest, [data for _, data, _ in calls])
+    except Refused:
+        return _decoded_one_by_one(calls)
+    return [token for token, _, _ in calls], requests, []
+
+
+def _decoded_one_by_one(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
+    tokens: list[int] = []
+    requests: list[PublishRequest] = []
+    malformed: list[tuple[int, Refused]] = []
+    for token, data, _ in calls:
+        try:
+            requests.append(decode(PublishRequest, data or b""))
+            tokens.append(token)
+        except Refused as error:
+            malformed.append((token, error))
+    return tokens, requests, malformed
+
+
 def _ends(expirations: Sequence[int], lives: Set[int], now: int) -> tuple[int, ...]:
     """Return when messages expire; `lives` are the different values of `expirations`."""
     ends = {life: now + 1000 * life if life else NEVER_STORED for life in lives}
@@ -67,12 +93,13 @@ def _ends(expirations: Sequence[int], lives: Set[int], now: int) -> tuple[int, .
 
 
 def _refused(
-    fields: Sequence[_Fields], headers: Sequence[Mapping[str, bytes]], rules: Rules
+    fields: Sequence[_Fields], headers: Sequence[Mapping[str, bytes]], rules: Rules, grant: Grant
 ) -> list[tuple[int, Refused]]:
     refused: list[tuple[int, Refused]] = []
     for place, (subject, body, expiration, key) in enumerate(fields):
         try:
             rules.check_message(subject, body, expiration)
+            grant.check(subject)
             rules.check_key(key)
             rules.check_headers(headers[place])
         except Refused as error:

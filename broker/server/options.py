@@ -196,6 +196,13 @@ OPTIONS = [
         "yes: believe what the headers x-broker-* say of a client; only for a broker that nobody but its own proxy, "
         "which drops those of clients, can reach",
     ),
+    Option(
+        "authorization-file",
+        str,
+        "",
+        "a JSON file with rules that say which clients may publish and subscribe to what; read anew when it changes; "
+        "without rules all may do everything",
+    ),
     Option("max-connections", _count, "10000", "connections at one time; more are closed at once"),
     Option("max-streams", _streams, "4096", "calls at one time on one connection; more wait in the client"),
     Option("max-queued-calls", _count, "100000", "calls that may wait to be looked at; more are refused"),

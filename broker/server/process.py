@@ -15,6 +15,7 @@ from broker.engine.engine import Engine
 from broker.errors import StoreInUse, StoreUnavailable
 from broker.peers import Mesh, parse_peers
 from broker.server.addresses import check_free, with_port
+from broker.server.authorization import Authorization
 from broker.server.doors import make_door, other_door
 from broker.server.giving_back import give_back
 from broker.server.http import HttpServer
@@ -64,7 +65,7 @@ async def serve(settings: Settings) -> None:
     """Run a broker until SIGTERM or SIGINT, then drain it.
 
     Raises:
-        OSError: an address cannot be listened on, or TLS files cannot be used.
+        OSError: an address cannot be listened on, or files of TLS or authorization cannot be used.
         StoreUnavailable: the store cannot be opened.
     """
     stop = _stop_signal()
@@ -76,10 +77,11 @@ async def serve(settings: Settings) -> None:
     try:
         # Before the store is waited for: wrong files shall be known at once.
         tls = TlsFiles(settings.tls, metrics) if settings.tls else None
+        authorization = Authorization(metrics, settings.authorization_file)
         store = make_store(settings)
         if await _open(store, stop, readiness, settings):
             try:
-                await _serve(settings, store, stop, metrics, readiness, http.address, tls)
+                await _serve(settings, store, stop, metrics, readiness, http.address, tls, authorization)
             finally:
                 await store.close()
     finally:
@@ -144,18 +146,21 @@ async def _serve(
     readiness: Readiness,
     http: str,
     tls: TlsFiles | None,
+    authorization: Authorization,
 ) -> None:
     if settings.peer_listen:
         check_free(settings.peer_listen, "other brokers")
     door = make_door(settings, tls.credentials if tls else None)
     mesh = _mesh(settings, store, metrics)
-    service = Service(door, store, settings.limits, metrics, mesh)
+    towards_proxies = tls.towards_proxies if tls else lambda: None
+    service = Service(door, store, settings.limits, metrics, mesh, authorization, towards_proxies)
     listen = await door.start(service.handle)
     DoorMetrics(metrics.registry, door.counters)
     peers = f" peers={await _join(mesh, service, settings.peer_listen)}" if mesh is not None else ""
     service.start()
     readiness.follow(service)
     following = [asyncio.create_task(_follow_store(service)), asyncio.create_task(give_back())]
+    following.append(asyncio.create_task(authorization.follow(service.rights_changed)))
     if tls is not None:
         following.append(asyncio.create_task(tls.follow(door.set_tls)))
     metrics.info.labels(version("brokercluster"), store.name, door.name).set(1)

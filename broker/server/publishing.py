@@ -1,21 +1,25 @@
 """Publish, PublishBatch and PublishStream: requests to publications, outcomes to responses."""
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
-from broker.api.broker_pb2 import PublishBatchRequest, PublishRequest
+from broker.api.broker_pb2 import PublishBatchRequest
 from broker.engine.engine import Engine
 from broker.engine.publication import Outcomes, Publication, all_new
-from broker.errors import Refused
+from broker.errors import NotAuthorized, Refused
+from broker.server.asking import ClientTls
+from broker.server.authorization import Authorization
 from broker.server.calls import CANCELLED, CallMetrics
 from broker.server.charging import Rooms, charged, none_has_room
-from broker.server.door import Answer, Call, Door, Ending
-from broker.server.intake import Taken, take
+from broker.server.door import Answer, Call, Door, Metadata
+from broker.server.identity import described
+from broker.server.intake import Taken, decoded, take
+from broker.server.permissions import Action, Grant
+from broker.server.publish_stream import PublishStream
 from broker.server.quota import Payer, Quota
 from broker.server.statuses import UNEXPECTED, code_of, ended, ending
-from broker.server.wire import batch_response, decode, decode_all, publish_response, publish_responses
+from broker.server.wire import batch_response, decode, publish_response, publish_responses
 from broker.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -27,28 +31,33 @@ PORTION_CALLS, PORTION_BYTES = 1000, 1 << 20
 class Publishing:
     """Translates the three ways to publish."""
 
-    def __init__(self, door: Door, engine: Engine, metrics: Metrics) -> None:
+    def __init__(
+        self, door: Door, engine: Engine, metrics: Metrics, authorization: Authorization, tls: ClientTls
+    ) -> None:
         self._door = door
         self._engine = engine
+        self._authorization = authorization
         self._metrics = metrics
-        self._quota = Quota(metrics)
+        self._quota = Quota(metrics, tls)
         self._unary = CallMetrics(metrics, "Publish")
         self._batch = CallMetrics(metrics, "PublishBatch")
         self._stream = CallMetrics(metrics, "PublishStream")
-        self._streams: dict[int, _PublishStream] = {}
+        self._streams: dict[int, PublishStream] = {}
 
     def publish(self, calls: list[Call]) -> None:
         """Publish the messages of calls that arrived together."""
         for portion in portions(calls):
-            self._publish(portion)
+            for grant, together in self._authorization.by_grant(portion, Action.PUBLISH):
+                self._publish(together, grant)
 
-    def _publish(self, calls: list[Call]) -> None:
+    def _publish(self, calls: list[Call], grant: Grant) -> None:
         began = perf_counter()
-        tokens, requests, malformed = _decoded(calls)
-        taken = take(requests, self._engine.rules, self._engine.clock())
+        tokens, requests, malformed = decoded(calls)
+        taken = take(requests, self._engine.rules, self._engine.clock(), grant)
         failures = malformed + [(tokens[place], error) for place, error in taken.refused]
         if taken.refused:
             tokens = [tokens[place] for place in taken.places]
+            self._tell_denied(failures, calls)
 
         def answer(outcomes: Outcomes) -> None:
             refused: list[tuple[int, Refused]] = []
@@ -86,16 +95,25 @@ class Publishing:
                 self._batch.failed(code_of(error), perf_counter() - began)
 
             try:
-                self._frame(token, data or b"", answer, payer, fail)
+                self._frame(token, data or b"", metadata, answer, payer, fail)
             except Refused as error:
                 fail(error)
 
     def open_streams(self, calls: list[Call]) -> None:
         """Begin PublishStream calls."""
+        opened: list[int] = []
         for token, _, metadata in calls:
-            payer = self._quota.payer("/broker.Broker/PublishStream", metadata)
-            self._streams[token] = _PublishStream(token, payer)
-        self._door.open([token for token, _, _ in calls])
+            try:
+                self._authorization.grant(metadata, Action.PUBLISH).check_any()
+            except NotAuthorized as error:
+                self._authorization.denied(error, metadata)
+                self._door.finish([ending(token, error)])
+                self._stream.ended(code_of(error))
+            else:
+                payer = self._quota.payer("/broker.Broker/PublishStream", metadata)
+                self._streams[token] = PublishStream(token, metadata, payer)
+                opened.append(token)
+        self._door.open(opened)
 
     def stream_frame(self, token: int, frame: bytes | None) -> None:
         """Take a frame of a stream, or its end; frames after a stream's end was decided are not accepted."""
@@ -116,12 +134,17 @@ class Publishing:
             self._flush(stream)
 
         try:
-            self._frame(token, frame, answer, stream.payer)
+            self._frame(token, frame, stream.metadata, answer, stream.payer)
         except Refused as error:
             # The last one: by value it would be taken for any other that waits, since all of them are empty.
             stream.pending.pop()
             self._count_refused([error])
             self._end(stream, error)
+
+    def whose(self, token: int) -> str:
+        """Return the client of a stream, for logs."""
+        stream = self._streams.get(token)
+        return described(stream.metadata if stream is not None else None)
 
     def gone(self, token: int) -> None:
         """Forget a stream whose client is gone; what it published is committed all the same."""
@@ -134,6 +157,16 @@ class Publishing:
             if stream.ending is None:
                 self._end(stream, error)
 
+    def end_denied(self) -> None:
+        """End the streams of clients who may publish nothing any more; others are refused message by message."""
+        for stream in list(self._streams.values()):
+            try:
+                self._authorization.grant(stream.metadata, Action.PUBLISH).check_any()
+            except NotAuthorized as error:
+                if stream.ending is None:
+                    self._authorization.denied(error, stream.metadata)
+                    self._end(stream, error)
+
     async def settled(self) -> None:
         """Wait until no frame waits for what a proxy says of its limits."""
         await self._quota.settled()
@@ -142,6 +175,7 @@ class Publishing:
         self,
         token: int,
         data: bytes,
+        metadata: Metadata | None,
         answer: Callable[[bytes], None],
         payer: Payer | None,
         fail: Callable[[Refused], None] | None = None,
@@ -153,8 +187,12 @@ class Publishing:
         """
         requests = decode(PublishBatchRequest, data).messages
         self._engine.rules.check_batch(len(requests))
-        taken = take(requests, self._engine.rules, self._engine.clock())
+        grant = self._authorization.grant(metadata, Action.PUBLISH)
+        taken = take(requests, self._engine.rules, self._engine.clock(), grant)
         self._count_refused([error for _, error in taken.refused])
+        for _, error in taken.refused:
+            if isinstance(error, NotAuthorized):
+                self._authorization.denied(error, metadata)
 
         if payer is None:
             self._publish_taken(taken, answer)
@@ -189,7 +227,7 @@ class Publishing:
             self._count_refused([error] * len(taken.places))
             done([error] * len(taken.places))
 
-    def _flush(self, stream: "_PublishStream") -> None:
+    def _flush(self, stream: PublishStream) -> None:
         responses = stream.take_answered()
         if responses:
             self._door.send(responses, [stream.token])
@@ -198,7 +236,7 @@ class Publishing:
             self._door.finish([stream.ending])
             self._stream.ended(stream.ending[1])
 
-    def _end(self, stream: "_PublishStream", error: Refused) -> None:
+    def _end(self, stream: PublishStream, error: Refused) -> None:
         stream.ending = ending(stream.token, error)
         self._flush(stream)
 
@@ -208,34 +246,15 @@ class Publishing:
             for _, error in failures:
                 self._unary.failed(code_of(error), perf_counter() - began)
 
+    def _tell_denied(self, failures: list[tuple[int, Refused]], calls: list[Call]) -> None:
+        denied = {token: error for token, error in failures if isinstance(error, NotAuthorized)}
+        for token, _, metadata in calls if denied else ():
+            if token in denied:
+                self._authorization.denied(denied[token], metadata)
+
     def _count_refused(self, errors: list[Refused]) -> None:
         for error in errors:
             self._metrics.refused.labels(error.reason).inc()
-
-
-class _PublishStream:
-    """The frames of one PublishStream that await their answers, which leave in the order in which the frames came."""
-
-    __slots__ = ("ending", "payer", "pending", "token")
-
-    def __init__(self, token: int, payer: Payer | None) -> None:
-        self.token = token
-        self.payer = payer
-        self.pending: deque[list[bytes]] = deque()
-        self.ending: Ending | None = None
-
-    def expect(self) -> list[bytes]:
-        """Return the place for the next frame's response: an empty list."""
-        slot: list[bytes] = []
-        self.pending.append(slot)
-        return slot
-
-    def take_answered(self) -> list[bytes]:
-        """Return the responses that may leave now."""
-        responses: list[bytes] = []
-        while self.pending and self.pending[0]:
-            responses += self.pending.popleft()
-        return responses
 
 
 def portions(calls: list[Call]) -> Iterator[list[Call]]:
@@ -248,28 +267,6 @@ def portions(calls: list[Call]) -> Iterator[list[Call]]:
             start, size = index, 0
         size += length
     yield calls[start:] if start else calls
-
-
-def _decoded(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
-    """Return tokens and requests of Publish calls, and the tokens of those that hold no request."""
-    try:
-        requests = decode_all(PublishRequest, [data for _, data, _ in calls])
-    except Refused:
-        return _decoded_one_by_one(calls)
-    return [token for token, _, _ in calls], requests, []
-
-
-def _decoded_one_by_one(calls: list[Call]) -> tuple[list[int], list[PublishRequest], list[tuple[int, Refused]]]:
-    tokens: list[int] = []
-    requests: list[PublishRequest] = []
-    malformed: list[tuple[int, Refused]] = []
-    for token, data, _ in calls:
-        try:
-            requests.append(decode(PublishRequest, data or b""))
-            tokens.append(token)
-        except Refused as error:
-            malformed.append((token, error))
-    return tokens, requests, malformed
 
 
 def _divided(tokens: list[int], outcomes: Outcomes) -> tuple[list[Answer], list[tuple[int, Refused]]]:

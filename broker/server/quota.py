@@ -15,7 +15,7 @@ from time import perf_counter
 
 from broker.api.broker_pb2 import PublishBatchRequest, PublishRequest
 from broker.errors import LimitReached
-from broker.server.asking import Proxies, Reply, Unreachable
+from broker.server.asking import ClientTls, Proxies, Reply, Unreachable
 from broker.server.charging import Room, Rooms
 from broker.server.door import Metadata
 from broker.server.headers import ADDRESS, API_KEY, CERTIFICATE, CLIENT, NAMES, QUOTA, TOKEN
@@ -39,9 +39,9 @@ Costs = Mapping[str, int]
 class Quota:
     """Asks proxies for room, and bounds what waits meanwhile."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, tls: ClientTls) -> None:
         self._metrics = metrics
-        self._proxies = Proxies()
+        self._proxies = Proxies(tls)
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
 

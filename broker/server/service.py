@@ -1,7 +1,7 @@
 """The service: what each route means. All translation between protobuf and the engine stands behind this module."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from broker.api.broker_pb2 import FetchRequest
@@ -9,12 +9,16 @@ from broker.engine.engine import Engine
 from broker.engine.fetcher import Lookup
 from broker.engine.peers import Peers
 from broker.engine.rules import Limits
-from broker.errors import Refused, Unavailable
+from broker.errors import NotAuthorized, Refused, Unavailable
 from broker.server import reflection
+from broker.server.asking import ClientTls
+from broker.server.authorization import Authorization
 from broker.server.calls import CallMetrics
 from broker.server.door import Answer, Arrivals, Call, Door, Ending, Route
 from broker.server.headers import TRACE
 from broker.server.health import Health
+from broker.server.identity import described
+from broker.server.permissions import Action
 from broker.server.publishing import Publishing
 from broker.server.statuses import UNEXPECTED, code_name, code_of, elsewhere, ended, ending
 from broker.server.subscribing import DoorOutlet, Subscribing
@@ -46,15 +50,25 @@ _BROKER_ROUTES = frozenset(index for index in _ALL_ROUTES if ROUTES[index].path.
 class Service:
     """Handles what a door brings in, by means of an engine."""
 
-    def __init__(self, door: Door, store: Store, limits: Limits, metrics: Metrics, peers: Peers | None = None) -> None:
+    def __init__(
+        self,
+        door: Door,
+        store: Store,
+        limits: Limits,
+        metrics: Metrics,
+        peers: Peers | None = None,
+        authorization: Authorization | None = None,
+        tls: ClientTls = lambda: None,
+    ) -> None:
         self._door = door
+        self._authorization = authorization = authorization or Authorization(metrics)
         self._metrics = metrics
         self._refused_routes: frozenset[int] = frozenset()
         self._outlet = DoorOutlet(door, metrics)
         self.engine = Engine(store, limits, metrics, self._outlet, encode_messages, self._found, peers=peers)
         self.health = Health(door)
-        self._publishing = Publishing(door, self.engine, metrics)
-        self._subscribing = Subscribing(self.engine, self._outlet, metrics)
+        self._publishing = Publishing(door, self.engine, metrics, authorization, tls)
+        self._subscribing = Subscribing(self.engine, self._outlet, metrics, authorization)
         self._fetches = CallMetrics(metrics, "Fetch")
         self._fetch_began: dict[int, float] = {}
         self._reflections: set[int] = set()
@@ -86,6 +100,11 @@ class Service:
         """Tell health checks whether this broker has lost its store for so long that others should take its calls."""
         self.health.serving = not away and not self.draining
 
+    def rights_changed(self) -> None:
+        """End the streams of those who may not have them any more."""
+        self._subscribing.end_denied()
+        self._publishing.end_denied()
+
     async def drain(self) -> None:
         """Refuse what is new, end subscriptions, and wait until everything accepted is answered."""
         self._refused_routes = _BROKER_ROUTES
@@ -116,13 +135,13 @@ class Service:
                 else:
                     self._handlers[route](calls)
             except Exception:
-                log.exception("calls of %s failed, traces: %s", ROUTES[route].path, _traces(calls))
+                log.exception("calls of %s failed: %s", ROUTES[route].path, _whose(calls))
                 self._door.finish([ending(token, UNEXPECTED) for token, _, _ in calls])
         for token, frame in arrivals.frames:
             try:
                 self._frame(token, frame)
             except Exception:
-                log.exception("a frame of a stream failed")
+                log.exception("a frame of a stream failed: %s", self._publishing.whose(token))
                 self._publishing.gone(token)
                 self._door.finish([ending(token, UNEXPECTED)])
         for token in arrivals.gone:
@@ -146,13 +165,16 @@ class Service:
         began = perf_counter()
         lookups = []
         answers: list[tuple[int, bytes | Refused]] = []
-        for token, data, _ in calls:
+        for token, data, metadata in calls:
             self._fetch_began[token] = began
             try:
                 request = decode(FetchRequest, data or b"")
                 self.engine.rules.check_subject(request.subject)
+                self._authorization.grant(metadata, Action.SUBSCRIBE).check(request.subject)
                 lookups.append(Lookup(token, request.subject, request.id))
             except Refused as error:
+                if isinstance(error, NotAuthorized):
+                    self._authorization.denied(error, metadata)
                 answers.append((token, error))
         if answers:
             self._found(answers)
@@ -194,7 +216,12 @@ class Service:
             self._door.send([reflection.respond(frame)], [token])
 
 
-def _traces(calls: list[Call]) -> str:
-    """Return the trace contexts of calls, as far as they have any and one can still read them."""
+def _whose(calls: list[Call]) -> str:
+    """Return the traces and the clients of calls, as far as they are known and one can still read them."""
     traces = [metadata[TRACE] for _, _, metadata in calls if metadata and metadata[TRACE]]
-    return ", ".join(traces[:10]) or "none"
+    clients = sorted({described(metadata) for _, _, metadata in calls[:1000]})
+    return f"traces: {_some(traces)}; clients: {_some(clients)}"
+
+
+def _some(words: Sequence[str | None]) -> str:
+    return ", ".join(filter(None, words[:10])) or "none"

@@ -42,6 +42,8 @@ class Settings:
     """None: plain text."""
     trust_proxy: bool
     """Whether the headers x-broker-* come from a proxy of ours."""
+    authorization_file: Path | None
+    """The rules of who may do what; None: everybody may do everything."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -129,6 +131,8 @@ def _impossible(values: _Values) -> str:
         return "--tls-cert-file and --tls-key-file go together: give both for TLS, or none"
     if text("tls_client_ca_file") and not text("tls_cert_file"):
         return "--tls-client-ca-file needs --tls-cert-file and --tls-key-file: clients show certificates in TLS only"
+    if text("authorization_file") and text("trust_proxy") == "no":
+        return "--authorization-file needs --trust-proxy=yes: it is the proxy that tells who clients are"
     return ""
 
 
@@ -156,6 +160,7 @@ def _settings(values: _Values) -> Settings:
         door_limits=_door_limits(values),
         tls=_tls(values),
         trust_proxy=text("trust_proxy") == "yes",
+        authorization_file=Path(text("authorization_file")) if text("authorization_file") else None,
     )
 
 

@@ -4,11 +4,11 @@ from functools import lru_cache
 
 from google.protobuf.any_pb2 import Any
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.code_pb2 import INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE, Code
+from google.rpc.code_pb2 import INVALID_ARGUMENT, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE, Code
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from broker.errors import InvalidRequest, LimitReached, Refused, Unavailable
+from broker.errors import InvalidRequest, LimitReached, NotAuthorized, Refused, Unavailable
 from broker.server.door import Ending, Trailers
 
 DOMAIN = "brokercluster.dev"
@@ -20,6 +20,7 @@ UNEXPECTED = Unavailable("UNEXPECTED", "the server failed; its log has the cause
 
 _CODES: dict[type[Refused], int] = {
     InvalidRequest: INVALID_ARGUMENT,
+    NotAuthorized: PERMISSION_DENIED,
     LimitReached: RESOURCE_EXHAUSTED,
     Unavailable: UNAVAILABLE,
 }

@@ -9,15 +9,10 @@ from pathlib import Path
 
 from broker.server.certificates import certificates, first_expiry
 from broker.server.door import Credentials
+from broker.server.followed import follow, stamp
 from broker.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-POLL = 2.0
-"""Seconds between looks at the files: when a Secret changes, Kubernetes swaps links, and watching files misses that."""
-
-Stamp = tuple[tuple[int, int, int] | None, ...]
-"""What tells one version of the files from another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +25,10 @@ class Tls:
     client_ca_file: Path | None = None
     """The authorities of clients' certificates; with them, clients without one are refused. None: anybody is served."""
 
-    def stamp(self) -> Stamp:
-        """Return what changes when the files do."""
-        return tuple(_stamp(path) for path in (self.cert_file, self.key_file, self.client_ca_file) if path)
+    @property
+    def files(self) -> list[Path]:
+        """All of them."""
+        return [path for path in (self.cert_file, self.key_file, self.client_ca_file) if path]
 
 
 class TlsFiles:
@@ -45,34 +41,33 @@ class TlsFiles:
     def __init__(self, tls: Tls, metrics: Metrics) -> None:
         self._tls = tls
         self._metrics = metrics
-        self._seen = tls.stamp()
+        self._seen = stamp(tls.files)
         self.credentials = read_credentials(tls)
+        self._towards_proxies = _towards_proxies(tls)
         self._show_expiry()
+
+    def towards_proxies(self) -> ssl.SSLContext | None:
+        """Return what connections to proxies speak TLS by, where both sides must show a certificate: the same files."""
+        return self._towards_proxies
 
     async def follow(self, use: Callable[[Credentials], None]) -> None:
         """Hand over what the files have become, each time they change, until cancelled.
 
         What cannot be used is logged and counted once, and what was used before stays in use.
         """
-        before = self._seen
-        while True:
-            await asyncio.sleep(POLL)
-            now = await asyncio.to_thread(self._tls.stamp)
-            # Not before they have stood still for a while: they may be written one after the other.
-            if now != self._seen and now == before:
-                self._seen = now
-                await self._reload(use)
-            before = now
+        await follow(self._tls.files, self._seen, lambda: self._reload(use))
 
     async def _reload(self, use: Callable[[Credentials], None]) -> None:
         try:
             credentials = await asyncio.to_thread(read_credentials, self._tls)
+            towards_proxies = await asyncio.to_thread(_towards_proxies, self._tls)
             use(credentials)
         except (OSError, ValueError) as error:
             self._metrics.tls_reloads.labels("failed").inc()
             log.error("the new TLS files cannot be used, so the ones before them stay in use: %s", error)
         else:
             self.credentials = credentials
+            self._towards_proxies = towards_proxies
             self._metrics.tls_reloads.labels("ok").inc()
             self._show_expiry()
             log.info("new connections use the new certificate in %s", self._tls.cert_file)
@@ -108,6 +103,17 @@ def read_credentials(tls: Tls) -> Credentials:
     return Credentials(certificate, key, client_ca)
 
 
+def _towards_proxies(tls: Tls) -> ssl.SSLContext | None:
+    if tls.client_ca_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # They are asked by their addresses, which no certificate has. That ours have signed it says enough.
+    context.check_hostname = False
+    context.load_verify_locations(tls.client_ca_file)
+    context.load_cert_chain(tls.cert_file, tls.key_file, password=_no_passphrase)
+    return context
+
+
 def _chain(path: Path, option: str) -> bytes:
     """Read a file with certificates."""
     pem = _read(path, option)
@@ -140,11 +146,3 @@ def _no_passphrase() -> str:
 
 def _reason(error: ssl.SSLError) -> str:
     return f"OpenSSL cannot use it: {(error.reason or str(error)).replace('_', ' ').lower()}"
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size

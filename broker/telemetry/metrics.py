@@ -85,6 +85,15 @@ class Metrics:
             "tls_reloads", "Times that changed TLS files were read, by what came of it.", "result"
         )
 
+        self.denied = counters(
+            "denied", "Calls and messages that were refused because their client may not do this.", "action"
+        )
+        self.authorization_reloads = counters(
+            "authorization_reloads",
+            "Times that the changed rules of authorization were read, by what came of it.",
+            "result",
+        )
+
         self.queue_messages = gauge("queue_messages", "Messages that wait for the store.")
         self.queue_bytes = gauge("queue_bytes", "Bytes of messages that wait for the store.")
         self.flush_messages = histogram("flush_messages", "Messages in one commit.", FLUSH_MESSAGES)

@@ -282,7 +282,10 @@ impl Door {
 impl Arrival {
     fn into_python<'py>(self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let metadata = self.metadata.map(|values| {
-            let text = |value: &http::HeaderValue| value.to_str().ok().map(|text| PyString::new(py, text));
+            // Not only ASCII: names of clients may be of any language, and HTTP lets them pass.
+            let text = |value: &http::HeaderValue| {
+                std::str::from_utf8(value.as_bytes()).ok().map(|text| PyString::new(py, text))
+            };
             values.iter().map(|value| value.as_ref().and_then(text)).collect::<Vec<_>>()
         });
         let request = self.request.map(|frame| PyBytes::new(py, &frame.message));

@@ -16,8 +16,9 @@ from broker_operator.leader import Leadership, LeaseTerms
 from broker_operator.metrics import Metrics
 from broker_operator.probes import Probes
 from broker_operator.reconcile import Pace, Reconciler, Workers
+from broker_operator.reconcile.internal_tls import InternalTls
 from broker_operator.reconcile.kinds import Available
-from broker_operator.render import HTTP_PORT, RenderSettings, render
+from broker_operator.render import HTTP_PORT, RenderSettings, internal_hosts, internal_secret, render
 from broker_operator.settings import Settings
 
 VERSION = distribution_version("brokercluster")
@@ -75,7 +76,8 @@ class Operator:
         settings = self._settings
         available = Available(kube)
         async with Inquiry(HTTP_PORT) as inquiry:
-            reconciler = Reconciler(kube, inquiry, self._render, available, self._metrics)
+            secrets = InternalTls(kube, internal_hosts)
+            reconciler = Reconciler(kube, inquiry, self._render, available, self._metrics, self._secret, secrets)
             pace = Pace(resync=settings.resync, backoff_limit=settings.backoff_limit)
             workers = Workers(reconciler, pace=pace, concurrency=settings.concurrency, metrics=self._metrics)
             watching = asyncio.create_task(self._watch_always(kube, workers, available), name="watches")
@@ -125,15 +127,18 @@ class Operator:
                 logger.warning("cannot discover kinds: %s", error)
 
     def _render(self, cluster: BrokerCluster, kinds: frozenset[str]) -> list[Manifest]:
+        return render(cluster, self._render_settings(kinds))
+
+    def _secret(self, cluster: BrokerCluster) -> Manifest | None:
+        return internal_secret(cluster, self._render_settings(frozenset()))
+
+    def _render_settings(self, kinds: frozenset[str]) -> RenderSettings:
         settings = self._settings
-        return render(
-            cluster,
-            RenderSettings(
-                broker_image=settings.broker_image,
-                proxy_image=settings.proxy_image,
-                version=VERSION,
-                available_kinds=kinds,
-            ),
+        return RenderSettings(
+            broker_image=settings.broker_image,
+            proxy_image=settings.proxy_image,
+            version=VERSION,
+            available_kinds=kinds,
         )
 
     def _led(self, leading: bool) -> None:

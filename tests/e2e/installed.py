@@ -13,7 +13,9 @@ from tests.e2e.kubectl import Kubectl, eventually
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
-PROGRAMS = Path(__file__).parent / "programs"
+PACKAGE = "tests.e2e.programs"
+"""Of the programs of the client pod: there as here."""
+PROGRAMS = ROOT / PACKAGE.replace(".", "/")
 OPERATOR_NAMESPACE = "broker-system"
 OPERATOR = "deployment/broker-operator"
 BROKER_IMAGE = f"brokercluster/broker:{version('brokercluster')}"
@@ -150,7 +152,10 @@ class Client:
             "image": BROKER_IMAGE,
             "imagePullPolicy": "IfNotPresent",
             "command": ["python", "-c", "import signal; signal.pause()"],
-            "volumeMounts": [{"name": "programs", "mountPath": "/programs", "readOnly": True}],
+            "env": [{"name": "PYTHONPATH", "value": "/programs"}],
+            "volumeMounts": [
+                {"name": "programs", "mountPath": f"/programs/{PACKAGE.replace('.', '/')}", "readOnly": True}
+            ],
             "securityContext": RESTRICTED,
         }
         spec = {
@@ -168,12 +173,12 @@ class Client:
 
     def run(self, program: str, *args: str) -> Any:
         """Run one program to its end; what it printed, parsed."""
-        return json.loads(self._kubectl("exec", "client", "--", "python", f"/programs/{program}.py", *args))
+        return json.loads(self._kubectl("exec", "client", "--", "python", "-m", f"{PACKAGE}.{program}", *args))
 
     @contextmanager
     def running(self, program: str, *args: str) -> "Iterator[Running]":
         """Run a program that talks in JSON lines while it runs."""
-        command = self._kubectl.command("exec", "-i", "client", "--", "python", f"/programs/{program}.py", *args)
+        command = self._kubectl.command("exec", "-i", "client", "--", "python", "-m", f"{PACKAGE}.{program}", *args)
         pipe = subprocess.PIPE
         # What it logs goes to our standard error, which pytest shows when the test fails.
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:

@@ -33,9 +33,18 @@ _EXPECTED = re.compile(
 
 
 def places(
-    directory: Path, backends: Sequence[int] = (1,), proxies: int = 1, at: str = "127.0.0.1:0", quota: int = 1
+    directory: Path,
+    backends: Sequence[int] = (1,),
+    proxies: int = 1,
+    at: str = "127.0.0.1:0",
+    quota: int = 1,
+    *,
+    internal_tls: bool = False,
 ) -> envoy.Places:
-    """One machine; Envoy picks its ports, or listens `at` an address. That for `quota` is told to brokers."""
+    """One machine; Envoy picks its ports, or listens `at` an address. That for `quota` is told to brokers.
+
+    With `internal_tls` brokers may speak TLS.
+    """
     host, _, port = at.rpartition(":")
     return envoy.Places(
         listen=envoy.Address(host, int(port)),
@@ -43,8 +52,9 @@ def places(
         quota=envoy.Address("127.0.0.1", quota),
         server_tls=str(directory / "server-tls"),
         client_ca=str(directory / "client-ca"),
-        internal_tls=str(directory / "internal-tls"),
+        internal_tls=str(directory / "internal-tls") if internal_tls else None,
         api_keys=str(directory / "api-keys"),
+        system_ca=str(directory / "system-ca" / "ca.crt"),
         admin_socket=str(directory / "admin.sock"),
         descriptor_set=str(DESCRIPTOR_SET),
         brokers=tuple(envoy.Address("127.0.0.1", port) for port in backends),
@@ -135,7 +145,7 @@ class Proxy:
         mount(self.directory, {name: json.dumps(content).encode() for name, content in files.items()})
 
     def secret(self, name: str, files: Mapping[str, bytes]) -> None:
-        """Changes the files of a mounted Secret: "server-tls", "client-ca", "api-keys"."""
+        """Changes the files of a mounted Secret ("server-tls", "client-ca") or what stands for one ("api-keys")."""
         mount(self._directory / name, files)
 
     def change(self, spec: Mapping[str, Any]) -> None:
@@ -201,12 +211,13 @@ async def running_envoy(
     """Envoy in front of these ports of this machine, listening `at` an address.
 
     `drain_seconds`: over which ever more answers say GOAWAY when it drains, and after which a changed listener is gone.
-    `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them.
-    `log`: where it logs instead of standard error.
+    `change` may edit its files, by name, e.g. to make a time shorter. `secrets`: files of what is mounted beside them;
+    with internal-tls, a spec with TLS makes brokers speak TLS too. `log`: where it logs instead of standard error.
     """
     # Not pytest's tmp_path: the path of a unix socket has at most 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="envoy-"))
-    proxy = Proxy(directory, places(directory, backends, proxies, at, free_port()), change)
+    here = places(directory, backends, proxies, at, free_port(), internal_tls="internal-tls" in (secrets or {}))
+    proxy = Proxy(directory, here, change)
     for name, content in (secrets or {}).items():
         proxy.secret(name, content)
     proxy.change(spec)
@@ -255,9 +266,9 @@ class Caller:
         answer = await call(pb.FetchRequest(subject=subject, id=1), timeout=10)
         return bytes(answer.body)
 
-    def subscribe(self, subject: str) -> Any:
+    def subscribe(self, subject: str, **options: Any) -> Any:
         call = self._channel.unary_stream("/broker.Broker/Subscribe", *_codec(pb.SubscribeRequest, pb.Message))
-        return call(pb.SubscribeRequest(subject=subject))
+        return call(pb.SubscribeRequest(subject=subject), **options)
 
     async def raw(self, path: str, request: bytes) -> bytes:
         answer: bytes = await self._channel.unary_unary(path)(request, timeout=10)

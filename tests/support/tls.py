@@ -44,11 +44,15 @@ class Authority:
             name: of whoever shows it.
             options: more of `openssl req`.
         """
+        return self.issue_to(name, "DNS:localhost,IP:127.0.0.1", *options)
+
+    def issue_to(self, name: str, names: str, *options: str) -> Pair:
+        """Return a certificate with these subject alternative names, as openssl writes them, with a new key."""
         certificate, key = self._files
         signed = _certificate(
             self._directory / f"{uuid4().hex}.crt",
             name,
-            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            f"subjectAltName={names}",
             *("-CA", str(certificate), "-CAkey", str(key), "-addext", "basicConstraints=critical,CA:FALSE", *options),
         )
         return Pair(signed[0].read_bytes(), signed[1].read_bytes())

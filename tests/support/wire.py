@@ -19,6 +19,8 @@ HOUR = 3600
 LIMIT = 10.0
 """Seconds after which a broken broker has hung a test for long enough."""
 
+Headers = Iterable[tuple[str, str]]
+
 SMALL_WINDOW = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
 """Options of a client that lets little be sent ahead of its reading, so that a slow reader is soon felt."""
 
@@ -179,20 +181,23 @@ class Frames:
 class Wire:
     """All calls on one connection."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, headers: Headers = ()) -> None:
         self.channel = channel
+        self._headers = tuple(headers)
 
     async def raw(self, method: str, data: bytes, **options: Any) -> bytes:
         """A unary call, bytes to bytes; `method` without a slash is of the broker's service."""
         call = self.channel.unary_unary(_path(method))
-        return bytes(await call(data, timeout=LIMIT, **options))
+        return bytes(await call(data, timeout=LIMIT, **{"metadata": self._headers, **options}))
 
     async def failure(self, method: str, request: ProtoMessage | bytes) -> Failure:
         """How a call that must fail fails, whatever kind of call it is."""
         data = request if isinstance(request, bytes) else request.SerializeToString()
         try:
             if method in ("Subscribe", "SubscribeBatch"):
-                await asyncio.wait_for(self.channel.unary_stream(_path(method))(data).read(), LIMIT)
+                await asyncio.wait_for(
+                    self.channel.unary_stream(_path(method))(data, metadata=self._headers).read(), LIMIT
+                )
             else:
                 await self.raw(method, data)
         except grpc.aio.AioRpcError as error:
@@ -207,7 +212,7 @@ class Wire:
         return pb.PublishBatchResponse.FromString(await self.raw("PublishBatch", frame(messages)))
 
     def publish_stream(self) -> Frames:
-        return Frames(self.channel.stream_stream("/broker.Broker/PublishStream")())
+        return Frames(self.channel.stream_stream("/broker.Broker/PublishStream")(metadata=self._headers))
 
     async def fetch(self, subject: str, message_id: int) -> pb.Message:
         request = pb.FetchRequest(subject=subject, id=message_id)
@@ -216,7 +221,9 @@ class Wire:
     def subscribe(self, subject: str, *, batch: bool = False, **start: Any) -> Subscription:
         """Begin a subscription; `start` is one of after_id, since, earliest."""
         request = pb.SubscribeRequest(subject=subject, **start).SerializeToString()
-        call = self.channel.unary_stream(_path("SubscribeBatch" if batch else "Subscribe"))(request)
+        call = self.channel.unary_stream(_path("SubscribeBatch" if batch else "Subscribe"))(
+            request, metadata=self._headers
+        )
         return Subscription(call, batch=batch)
 
     async def subscribed(self, subject: str, *, batch: bool = False, **start: Any) -> Subscription:
@@ -230,9 +237,12 @@ def _path(method: str) -> str:
 
 @asynccontextmanager
 async def wire(
-    address: str, *options: tuple[str, Any], credentials: grpc.ChannelCredentials | None = None
+    address: str,
+    *options: tuple[str, Any],
+    credentials: grpc.ChannelCredentials | None = None,
+    headers: Headers = (),
 ) -> AsyncIterator[Wire]:
-    """A connection of its own to a broker, closed with all its calls at the end."""
+    """A connection of its own to a broker, closed with all its calls at the end; each call has these headers."""
     channel_options = [
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.max_receive_message_length", -1),
@@ -247,4 +257,4 @@ async def wire(
         else grpc.aio.secure_channel(address, credentials, options=channel_options)
     )
     async with made as channel:
-        yield Wire(channel)
+        yield Wire(channel, headers)

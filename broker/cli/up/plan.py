@@ -19,13 +19,13 @@ from broker.cli.up.secrets import NO_SECRETS, Secrets
 from broker.store.postgres.address import describe
 from broker_operator.agent import api_keys
 from broker_operator.api import BrokerCluster, StorageType
-from broker_operator.render import RenderSettings, envoy, names, render
+from broker_operator.render import RenderSettings, envoy, names, permissions, render
 from broker_operator.render.envoy.access import API_KEYS
 from broker_operator.render.envoy.sources import filter_file
 
 DSN_VARIABLE = "BROKER_POSTGRES_DSN"
 """Names the database of storage type Postgres, as for a broker; without it, `up` starts one."""
-_POD_ONLY = ("--postgres-dsn-file=", "--store-wait=", "--peers=", "--peer-listen=")
+_POD_ONLY = ("--authorization-file=", "--tls-", "--postgres-dsn-file=", "--store-wait=", "--peers=", "--peer-listen=")
 _ENVOY_GRACE = 5.0
 _API_KEYS_GRACE = 5.0
 _API_KEYS = "api-keys"
@@ -92,10 +92,11 @@ def plan(
     replicas = cluster.spec.replicas
     stats, quota, *free = free_ports(3 * replicas + 2)
     ports = [_Ports(*free[at : at + 3]) for at in range(0, len(free), 3)]
-    store = _store(cluster, data, database)
+    store, rules = _store(cluster, data, database), _rules(cluster, runtime)
     return Plan(
         brokers=[
-            (_broker(cluster, ports, number, store), f"{LOOPBACK}:{ports[number].door}") for number in range(replicas)
+            (_broker(cluster, ports, number, store, rules), f"{LOOPBACK}:{ports[number].door}")
+            for number in range(replicas)
         ],
         proxy=_proxy(cluster, listen, [each.door for each in ports], stats, quota, runtime, secrets),
         api_keys=_api_keys(secrets.api_keys, runtime) if secrets.api_keys else None,
@@ -151,10 +152,18 @@ def _directory(directory: Path) -> Path:
     return directory
 
 
-def _broker(cluster: BrokerCluster, ports: list[_Ports], number: int, store: _Store) -> Program:
+def _rules(cluster: BrokerCluster, runtime: Path) -> Path:
+    """Write the rules of authorization, which brokers read."""
+    file = _directory(runtime) / permissions.FILE
+    file.write_text(permissions.text(cluster.spec.proxy.authorization), encoding="utf-8")
+    return file
+
+
+def _broker(cluster: BrokerCluster, ports: list[_Ports], number: int, store: _Store, rules: Path) -> Program:
     own = ports[number]
     # Of an option given twice the last counts: these are what differs from a pod.
-    here = [f"--listen={LOOPBACK}:{own.door}", f"--http={LOOPBACK}:{own.page}", "--log-format=text", *store.arguments]
+    here = [f"--listen={LOOPBACK}:{own.door}", f"--http={LOOPBACK}:{own.page}", "--log-format=text"]
+    here += [f"--authorization-file={rules}", *store.arguments]
     if cluster.spec.storage.type.shared:
         others = ",".join(f"{LOOPBACK}:{each.peers}" for each in ports if each is not own)
         here += [f"--peers={others}", f"--peer-listen={LOOPBACK}:{own.peers}"]
@@ -192,7 +201,8 @@ def _proxy(
         quota=envoy.Address(LOOPBACK, quota),
         server_tls=str(secrets.server_tls or runtime),
         client_ca=str(secrets.client_ca or runtime),
-        internal_tls=str(runtime / "internal-tls"),
+        # Nobody is between a proxy and its brokers here.
+        internal_tls=None,
         api_keys=str(runtime / _API_KEYS),
         system_ca=ssl.get_default_verify_paths().cafile or _DEBIAN_CA,
         admin_socket=str(runtime / "admin.sock"),

@@ -16,7 +16,7 @@ from broker_operator.kube.errors import (
     Throttled,
     Unavailable,
 )
-from broker_operator.kube.kinds import BROKER_CLUSTER, CHILD_KINDS, EVENT, LEASE, POD, Kind, kind_of
+from broker_operator.kube.kinds import BROKER_CLUSTER, CHILD_KINDS, EVENT, LEASE, POD, SECRET, Kind, kind_of
 
 __all__ = [
     "BROKER_CLUSTER",
@@ -25,6 +25,7 @@ __all__ = [
     "FIELD_MANAGER",
     "LEASE",
     "POD",
+    "SECRET",
     "Conflict",
     "FieldConflict",
     "Forbidden",

@@ -37,6 +37,8 @@ BROKER_CLUSTER = Kind("brokercluster.dev/v1alpha1", "BrokerCluster", "brokerclus
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 EVENT = Kind("v1", "Event", "events")
 POD = Kind("v1", "Pod", "pods")
+SECRET = Kind("v1", "Secret", "secrets")
+"""Read and written by name, never listed or watched."""
 
 #: Everything a BrokerCluster may own: watched, applied, pruned.
 CHILD_KINDS: tuple[Kind, ...] = (
@@ -51,7 +53,7 @@ CHILD_KINDS: tuple[Kind, ...] = (
     Kind("monitoring.coreos.com/v1", "ServiceMonitor", "servicemonitors", optional=True),
 )
 
-_BY_NAME = {(kind.api_version, kind.kind): kind for kind in CHILD_KINDS}
+_BY_NAME = {(kind.api_version, kind.kind): kind for kind in (*CHILD_KINDS, SECRET)}
 
 
 def kind_of(manifest: Mapping[str, Any]) -> Kind:

@@ -42,8 +42,7 @@ class Applied:
 
     def fail(self, manifest: Manifest, error: KubeError) -> None:
         """Note an object that the API server refused. The others still go their way."""
-        reason = _REASONS.get(type(error), "ApplyFailed")
-        self.failures.append(Failure(manifest["kind"], manifest["metadata"]["name"], reason, error.message))
+        self.failures.append(failure_of(manifest, error))
         self.retriable = self.retriable or error.retriable
 
 
@@ -139,10 +138,19 @@ class Children:
         return found.get(labels.INSTANCE) == self._name and found.get(labels.MANAGED_BY) == FIELD_MANAGER
 
     def _controlled(self, item: Manifest) -> bool:
-        return any(
-            owner.get("controller") and owner["uid"] == self._uid
-            for owner in item["metadata"].get("ownerReferences") or []
-        )
+        return controlled_by(item, self._uid)
+
+
+def controlled_by(item: Manifest, uid: str) -> bool:
+    """Whether the object of this uid is the controller of an object."""
+    owners = item["metadata"].get("ownerReferences") or []
+    return any(owner.get("controller") and owner["uid"] == uid for owner in owners)
+
+
+def failure_of(manifest: Manifest, error: KubeError) -> Failure:
+    """What to tell of an object that could not be brought to what the spec asks."""
+    reason = _REASONS.get(type(error), "ApplyFailed")
+    return Failure(manifest["kind"], manifest["metadata"]["name"], reason, error.message)
 
 
 def _ident(manifest: Manifest) -> Ident:

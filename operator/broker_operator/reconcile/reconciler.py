@@ -11,22 +11,26 @@ from typing import Any
 
 from broker_operator.api import PAUSE_ANNOTATION, BrokerCluster, SpecError, parse
 from broker_operator.inquiry import Inquiry
-from broker_operator.kube import BROKER_CLUSTER, POD, Kube, KubeError, Manifest, NotFound, Throttled
+from broker_operator.kube import BROKER_CLUSTER, POD, Kube, KubeError, Manifest, NotFound, Throttled, Unavailable
 from broker_operator.metrics import Metrics
 from broker_operator.reconcile import mounts
-from broker_operator.reconcile.children import Applied, Children
+from broker_operator.reconcile.children import Applied, Children, failure_of
 from broker_operator.reconcile.events import announce
+from broker_operator.reconcile.internal_tls import InternalTls
 from broker_operator.reconcile.kinds import Available
 from broker_operator.reconcile.memory import Memory
 from broker_operator.reconcile.proxies import Proxies
 from broker_operator.reconcile.schedule import Outcome, Result
 from broker_operator.reconcile.workers import Key
-from broker_operator.status import Observed, invalid, paused, report
+from broker_operator.status import Failure, Observed, held_up, invalid, paused, report
 
 logger = logging.getLogger(__name__)
 
 Render = Callable[[BrokerCluster, frozenset[str]], Sequence[Manifest]]
 """From a parsed cluster and the names of the optional kinds at hand to its objects, in the order to apply them."""
+
+Secret = Callable[[BrokerCluster], Manifest | None]
+"""From a parsed cluster to its Secret of internal TLS without what is in it; None where there is none."""
 
 LOOK_AGAIN = 10.0
 """Seconds after which pods that are not ready are asked about again: no event tells that the reason has changed."""
@@ -40,12 +44,23 @@ class Reconciler:
     A pass is idempotent and starts from what exists: any pass may be cut short at any point.
     """
 
-    def __init__(self, kube: Kube, inquiry: Inquiry, render: Render, available: Available, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        inquiry: Inquiry,
+        render: Render,
+        available: Available,
+        metrics: Metrics,
+        secret: Secret,
+        internal_tls: InternalTls,
+    ) -> None:
         self._kube = kube
         self._inquiry = inquiry
         self._render = render
         self._available = available
         self._metrics = metrics
+        self._secret = secret
+        self._internal_tls = internal_tls
         self._memories: dict[Key, Memory] = {}
 
     async def __call__(self, key: Key) -> Outcome:
@@ -77,7 +92,24 @@ class Reconciler:
         except SpecError as error:
             await self._write(live, invalid(old, error, generation=generation, now=now))
             return Outcome(Result.INVALID)
+        if failure := await self._without_secret(cluster):
+            logger.warning("%s: %s", failure.reason, failure, extra={"object": str(key)})
+            await self._write(live, held_up(old, failure, generation=generation, now=now))
+            return Outcome(Result.FAILED)
         return await self._synced(live, cluster)
+
+    async def _without_secret(self, cluster: BrokerCluster) -> Failure | None:
+        """See to the Secret that pods mount; returns why it is not there. Pods would wait for it in vain."""
+        empty = self._secret(cluster)
+        if empty is None:
+            return None
+        try:
+            await self._internal_tls.ensure(cluster, empty)
+        except (Throttled, Unavailable):
+            raise
+        except KubeError as error:
+            return failure_of(empty, error)
+        return None
 
     async def _synced(self, live: Manifest, cluster: BrokerCluster) -> Outcome:
         memory = self._memories.setdefault(Key(cluster.namespace, cluster.name), Memory())

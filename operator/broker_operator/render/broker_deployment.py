@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from broker_operator.api import BrokerCluster
-from broker_operator.render import names, pods
+from broker_operator.render import internal_tls, names, permissions, pods
 from broker_operator.render.broker_store import BrokerStore, broker_store
 from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
 from broker_operator.render.settings import RenderSettings
@@ -24,20 +24,19 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
         command=["python", "-m", "broker"],
         args=_arguments(cluster, store),
         ports=[pods.port("grpc", GRPC_PORT), pods.port("http", HTTP_PORT), *store.ports],
-        volumeMounts=[_TMP, *store.mounts],
+        volumeMounts=[_TMP, permissions.MOUNT, *internal_tls.mounts(cluster), *store.mounts],
         # A large database may take its time to open; until then liveness is not asked.
         startupProbe=pods.probe("http", "/livez", periodSeconds=1, timeoutSeconds=2, failureThreshold=120),
         readinessProbe=pods.probe("http", "/readyz", periodSeconds=2, timeoutSeconds=2, failureThreshold=2),
         livenessProbe=pods.probe("http", "/livez", periodSeconds=10, timeoutSeconds=5, failureThreshold=3),
     )
+    volumes = [_TMP_VOLUME, permissions.volume(cluster), *internal_tls.volumes(cluster), *store.volumes]
     yield pods.deployment(
         names.metadata(cluster, settings, name, names.BROKER),
         cluster.spec.replicas,
         store.strategy,
         names.selector(cluster, names.BROKER),
-        pods.template(
-            cluster, names.BROKER, broker, account=name, container=container, volumes=[_TMP_VOLUME, *store.volumes]
-        ),
+        pods.template(cluster, names.BROKER, broker, account=name, container=container, volumes=volumes),
     )
 
 
@@ -59,5 +58,7 @@ def _arguments(cluster: BrokerCluster, store: BrokerStore) -> list[str]:
         f"--drain-timeout={cluster.spec.broker.drain_seconds}",
         # The NetworkPolicy lets nobody else in.
         "--trust-proxy=yes",
+        permissions.ARGUMENT,
+        *internal_tls.arguments(cluster),
         "--log-format=json",
     ]

@@ -23,13 +23,23 @@ QUOTA_PORT = 50053
 
 
 def broker(cluster: BrokerCluster) -> str:
-    """The broker Deployment, its Service, its ServiceAccount."""
+    """The broker Deployment, its Service, its ServiceAccount, the ConfigMap of its permissions."""
     return f"{cluster.name}-broker"
 
 
 def broker_headless(cluster: BrokerCluster) -> str:
     """The Service whose DNS name gives the address of each broker."""
     return f"{cluster.name}-broker-headless"
+
+
+def broker_host(cluster: BrokerCluster) -> str:
+    """The DNS name of the brokers."""
+    return f"{broker_headless(cluster)}.{cluster.namespace}.svc"
+
+
+def internal_tls(cluster: BrokerCluster) -> str:
+    """The Secret of what proxies and brokers prove themselves to each other with."""
+    return f"{cluster.name}-internal-tls"
 
 
 def broker_data(cluster: BrokerCluster) -> str:

@@ -1,4 +1,4 @@
-"""Who may connect to the brokers."""
+"""Who may connect to brokers and proxies: clients to proxies only, so that nobody gets around what proxies prove."""
 
 from __future__ import annotations
 
@@ -6,32 +6,35 @@ from collections.abc import Iterator
 
 from broker_operator.api import BrokerCluster
 from broker_operator.render import names
-from broker_operator.render.names import GRPC_PORT, HTTP_PORT, PEER_PORT, Object
+from broker_operator.render.names import GRPC_PORT, HTTP_PORT, PEER_PORT, QUOTA_PORT, Object
 from broker_operator.render.settings import RenderSettings
 
 
 def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
-    """One for brokers that follow each other: their own port takes brokers of this cluster only, the others everybody.
+    """Two. Probes and Prometheus reach the HTTP ports from everywhere."""
+    brokers, proxies = names.selector(cluster, names.BROKER), names.selector(cluster, names.PROXY)
+    to_brokers = [_rule(HTTP_PORT), _rule(GRPC_PORT, only=proxies)]
+    if cluster.spec.storage.type.shared:
+        to_brokers.append(_rule(PEER_PORT, only=brokers))
+    yield _policy(cluster, settings, names.broker(cluster), names.BROKER, to_brokers)
+    to_proxies = [_rule(GRPC_PORT, HTTP_PORT), _rule(QUOTA_PORT, only=brokers)]
+    yield _policy(cluster, settings, names.proxy(cluster), names.PROXY, to_proxies)
 
-    Without that port there is nothing to keep apart.
-    """
-    if not cluster.spec.storage.type.shared:
-        return
-    brokers = {"matchLabels": names.selector(cluster, names.BROKER)}
-    yield {
+
+def _policy(cluster: BrokerCluster, settings: RenderSettings, name: str, component: str, rules: list[Object]) -> Object:
+    return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": names.metadata(cluster, settings, names.broker(cluster), names.BROKER),
+        "metadata": names.metadata(cluster, settings, name, component),
         "spec": {
-            "podSelector": brokers,
+            "podSelector": {"matchLabels": names.selector(cluster, component)},
             "policyTypes": ["Ingress"],
-            "ingress": [
-                {"ports": [_port(GRPC_PORT), _port(HTTP_PORT)]},
-                {"ports": [_port(PEER_PORT)], "from": [{"podSelector": brokers}]},
-            ],
+            "ingress": rules,
         },
     }
 
 
-def _port(number: int) -> Object:
-    return {"port": number, "protocol": "TCP"}
+def _rule(*ports: int, only: dict[str, str] | None = None) -> Object:
+    """These ports take connections from everybody, or from pods of this namespace with certain labels only."""
+    rule: Object = {"ports": [{"port": number, "protocol": "TCP"} for number in ports]}
+    return rule if only is None else {**rule, "from": [{"podSelector": {"matchLabels": only}}]}

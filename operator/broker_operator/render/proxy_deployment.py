@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, Decimal
 
 from broker_operator.api import GROUP, BrokerCluster, Connections
-from broker_operator.render import config_map, envoy, names, pods, proxy_secrets
+from broker_operator.render import config_map, envoy, internal_tls, names, pods, proxy_secrets
 from broker_operator.render.envoy import stats
 from broker_operator.render.names import GRPC_PORT, HTTP_PORT, Object
 from broker_operator.render.settings import RenderSettings
@@ -51,6 +51,7 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
             # The whole directory: a file mounted by subPath would never change.
             {"name": "config", "mountPath": config_map.DIRECTORY, "readOnly": True},
             {"name": "admin", "mountPath": config_map.ADMIN_DIRECTORY},
+            *internal_tls.mounts(cluster),
             *proxy_secrets.mounts(proxy),
         ],
         # Envoy ends at once on SIGTERM; the drain comes before.
@@ -61,8 +62,9 @@ def build(cluster: BrokerCluster, settings: RenderSettings) -> Iterator[Object]:
         livenessProbe={"tcpSocket": {"port": "http-stats"}, "periodSeconds": 10, "failureThreshold": 3},
     )
     volumes: list[Object] = [
-        {"name": "config", "configMap": {"name": name}},
+        {"name": "config", "configMap": {"name": config_map.name(cluster)}},
         {"name": "admin", "emptyDir": {"sizeLimit": "1Mi"}},
+        *internal_tls.volumes(cluster),
         *proxy_secrets.volumes(proxy),
     ]
     yield pods.deployment(

@@ -3,7 +3,7 @@
 from broker_operator.status.condition import Condition, Type, merged, transitions
 from broker_operator.status.observed import Failure, Observed
 from broker_operator.status.proxies import ProxyConfig, ProxyConfigs, Running, refusal
-from broker_operator.status.report import invalid, paused, report
+from broker_operator.status.report import held_up, invalid, paused, report
 
 __all__ = [
     "Condition",
@@ -13,6 +13,7 @@ __all__ = [
     "ProxyConfigs",
     "Running",
     "Type",
+    "held_up",
     "invalid",
     "merged",
     "paused",

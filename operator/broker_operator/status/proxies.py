@@ -16,6 +16,8 @@ _REFUSAL = re.compile(
     r"Filesystem config update (?:rejected|failure): (.*?)(?=^\[\d{4}-\d\d-\d\d |\Z)", re.DOTALL | re.MULTILINE
 )
 _CONSTRAINT = re.compile(r"Proto constraint validation failed.*", re.DOTALL)
+_QUOTED = re.compile(r"goo\.gle/debugstr.*|(?<=\)): \".*", re.DOTALL)
+"""What is refused itself: long, and it may have keys in it."""
 
 
 @dataclass(frozen=True)
@@ -98,5 +100,6 @@ def refusal(log: str) -> str:
         text = constraint[0].partition("\n")[0]
     elif not found:
         return ""
+    text = _QUOTED.sub("", text)
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

@@ -9,7 +9,7 @@ from typing import Any
 from broker_operator.api import SpecError
 from broker_operator.status import conditions
 from broker_operator.status.condition import Condition, Type, merged
-from broker_operator.status.observed import Observed
+from broker_operator.status.observed import Failure, Observed
 
 CLIENT_PORT = 50051
 
@@ -43,6 +43,18 @@ def invalid(old: Raw, error: SpecError, *, generation: int, now: str) -> dict[st
         Condition(Type.PROGRESSING, "False", "InvalidSpec", "waiting for a valid spec"),
         Condition(Type.DEGRADED, "True", "InvalidSpec", text),
         Condition(Type.RESOURCES_SYNCED, "False", "InvalidSpec", "nothing is applied until the spec is valid"),
+    ]
+    changed = merged(old.get("conditions") or [], news, generation=generation, now=now)
+    return {**old, "observedGeneration": generation, "conditions": _beside(old, changed, drop={Type.PAUSED})}
+
+
+def held_up(old: Raw, failure: Failure, *, generation: int, now: str) -> dict[str, Any]:
+    """The status when what pods need cannot be made: what runs goes on, and nothing is applied."""
+    text = str(failure)
+    news = [
+        Condition(Type.READY, "False", failure.reason, text),
+        Condition(Type.DEGRADED, "True", failure.reason, text),
+        Condition(Type.RESOURCES_SYNCED, "False", failure.reason, f"nothing is applied without it: {text}"),
     ]
     changed = merged(old.get("conditions") or [], news, generation=generation, now=now)
     return {**old, "observedGeneration": generation, "conditions": _beside(old, changed, drop={Type.PAUSED})}

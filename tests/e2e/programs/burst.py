@@ -2,7 +2,7 @@
 
 The client sends all messages of a connection over one stream, of which the proxy counts the first message only.
 
-python burst.py TARGET SUBJECT COUNT  →  {"OK": …, "RATE_LIMITED": …}
+python -m tests.e2e.programs.burst TARGET SUBJECT COUNT [SECRETS]  →  {"OK": …, "RATE_LIMITED": …}
 """
 
 import asyncio
@@ -11,13 +11,14 @@ import sys
 from collections import Counter
 
 from broker.client import BrokerError, connect
+from tests.e2e.programs.access import access
 
 
-async def burst(target: str, subject: str, count: int) -> Counter[str]:
+async def burst(target: str, subject: str, count: int, secrets: str = "{}") -> Counter[str]:
     """How many calls ended how: OK, or the reason of the error with its status code."""
     answers: Counter[str] = Counter()
     for _ in range(count):
-        async with connect(target) as broker:
+        async with connect(target, **access(secrets)) as broker:
             try:
                 await broker.publish(subject, b"x")
                 answers["OK"] += 1
@@ -27,4 +28,4 @@ async def burst(target: str, subject: str, count: int) -> Counter[str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(burst(sys.argv[1], sys.argv[2], int(sys.argv[3])))))
+    print(json.dumps(asyncio.run(burst(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))))

@@ -1,6 +1,6 @@
 """Subscribe, publish one message, receive it, fetch it. Runs in a pod, and in the tests themselves.
 
-python converse.py TARGET SUBJECT  →  what came back, as JSON
+python -m tests.e2e.programs.converse TARGET SUBJECT  →  what came back, as JSON
 """
 
 import asyncio

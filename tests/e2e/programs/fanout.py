@@ -1,6 +1,6 @@
 """Many subscribers and publishers, each on a connection of its own, so that they meet different brokers.
 
-python fanout.py TARGET SUBJECT
+python -m tests.e2e.programs.fanout TARGET SUBJECT
 
 Prints one JSON object a line: {"event": "subscribed"} when all subscriptions stand. After a line on standard input each
 publisher publishes, once kept and once only delivered live, and {"event": "delivered", …} says what came to whom.

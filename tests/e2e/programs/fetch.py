@@ -1,6 +1,6 @@
 """Fetch one message.
 
-python fetch.py TARGET SUBJECT ID  →  its body, as a JSON string
+python -m tests.e2e.programs.fetch TARGET SUBJECT ID  →  its body, as a JSON string
 """
 
 import asyncio

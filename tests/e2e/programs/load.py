@@ -1,6 +1,6 @@
 """Publish and subscribe without pause while the test breaks something, then account for every message.
 
-python load.py TARGET SUBJECT
+python -m tests.e2e.programs.load TARGET SUBJECT [SECRETS]
 
 Prints one JSON object a line: {"event": "flowing"} once messages flow, {"event": "resumed", …} each time they flow
 again after the subscription lost its connection, and after a line on standard input {"event": "account", …}.
@@ -13,6 +13,7 @@ from typing import Any
 
 from broker.client import EARLIEST, BrokerError, Message, connect
 from broker.client.connection import Broker
+from tests.e2e.programs.access import access
 
 FLOWING = 100
 PUBLISHERS = 8
@@ -91,9 +92,9 @@ def tell(event: str, **more: Any) -> None:
     print(json.dumps({"event": event, **more}), flush=True)
 
 
-async def main(target: str, subject: str) -> None:
+async def main(target: str, subject: str, secrets: str = "{}") -> None:
     """Run until a line comes on standard input."""
-    async with connect(target, timeout=60) as broker:
+    async with connect(target, timeout=60, **access(secrets)) as broker:
         load = Load(broker, subject)
         subscriber = asyncio.create_task(load.subscribe())
         publishers = [asyncio.create_task(load.publish(number)) for number in range(PUBLISHERS)]

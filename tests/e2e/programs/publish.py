@@ -1,6 +1,6 @@
 """Publish one message of a size, and say how it was answered.
 
-python publish.py TARGET SUBJECT BYTES  →  "OK", or the status code and reason
+python -m tests.e2e.programs.publish TARGET SUBJECT BYTES  →  "OK", or the status code and reason
 """
 
 import asyncio

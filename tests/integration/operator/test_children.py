@@ -22,7 +22,10 @@ def expected(name: str) -> set[str]:
         f"Service/{name}-broker-headless",
         f"Deployment/{name}-broker",
         f"Deployment/{name}-proxy",
+        f"ConfigMap/{name}-broker",
         f"ConfigMap/{name}-proxy",
+        f"NetworkPolicy/{name}-broker",
+        f"NetworkPolicy/{name}-proxy",
         f"ConfigMap/{name}-dashboard",
     }
 

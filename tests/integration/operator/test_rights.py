@@ -45,6 +45,8 @@ async def test_the_rights_of_the_manifests_are_exactly_those_in_use(house: House
     await house.condition("shared", "ResourcesSynced", "True")
     async with refusing_proxy(house, "shared"):
         await house.condition("shared", "Degraded", "True", "ConfigRejected")
+    await house.create("secure", {**NO_PODS, "proxy": {"replicas": 0, "tls": {"secretName": "secure-tls"}}})
+    await house.condition("secure", "ResourcesSynced", "True")
     for kind in CHILD_KINDS:
         if kind.prunable and (not kind.optional or await house.kube.serves(kind)):
             await house.kube.create(kind, _stray(kind.api_version, kind.kind, cluster))

@@ -124,8 +124,7 @@ async def test_a_proxy_has_started_when_it_listens_and_knows_a_healthy_broker() 
         assert await started(proxy) == (1, "started: Envoy knows no healthy broker yet\n")
 
 
-async def test_a_proxy_that_refused_its_listener_has_not_started() -> None:
-    """Its HTTP port answers all the same, and so does /ready: that alone would let it replace one that serves."""
+async def test_a_proxy_that_does_not_listen_to_clients_yet_has_not_started() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         unused = f"127.0.0.1:{nobody.getsockname()[1]}"
@@ -134,3 +133,14 @@ async def test_a_proxy_that_refused_its_listener_has_not_started() -> None:
             code, output = await started(proxy, clients=unused)
     assert code == 1
     assert output.startswith("started: Envoy takes no connections from clients on port")
+
+
+async def test_a_proxy_that_refuses_its_certificate_has_not_started() -> None:
+    """It is LIVE, listens, and knows a healthy broker: with that alone it would replace one that serves."""
+    spec = {"proxy": {"tls": {"secretName": "orders-tls"}}}
+    nonsense = {"server-tls": {"tls.crt": b"nonsense", "tls.key": b"nonsense"}}
+    async with running_backend() as backend, running_envoy(spec, [backend.port], secrets=nonsense) as proxy:
+        await proxy.until_healthy(1)
+        await proxy.until_stat("sds.server.update_rejected", 1)
+        assert (await get(proxy, "/ready"))[0] == 200
+        assert await started(proxy) == (1, "started: Envoy has no usable sds.server: its log says why\n")

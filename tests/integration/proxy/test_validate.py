@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, Phase, given, settings
 
 from broker_operator.api import parse
+from broker_operator.reconcile.certificates import issued, utc_now
 from broker_operator.render import envoy
 from tests.support.clusters import authenticated, each, exact, limited, manifest, total
 from tests.support.envoy import mount, places, validate
 from tests.support.tls import Authority, Pair
+from tests.unit.operator.render.test_any_spec import specs
 
 SAMPLES = Path(__file__).parents[3] / "manifests" / "samples"
 # Of RFC 7515, A.3.
@@ -56,8 +59,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 @pytest.mark.parametrize("name", SPECS)
 def test_envoy_takes_it(name: str, tmp_path: Path, certificate: Pair) -> None:
     mount(tmp_path / "server-tls", {"tls.crt": certificate.certificate, "tls.key": certificate.key})
-    mount(tmp_path / "client-ca", {"ca.crt": certificate.certificate})
-    config = envoy.whole(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2))
+    for trusted in ("client-ca", "system-ca"):
+        mount(tmp_path / trusted, {"ca.crt": certificate.certificate})
+    mount(tmp_path / "internal-tls", issued(["brokers"], utc_now()).data())
+    config = envoy.whole(parse(manifest(SPECS[name])), places(tmp_path, (1, 2), proxies=2, internal_tls=True))
     assert validate(config, tmp_path) == ""
 
 
@@ -72,3 +77,13 @@ def test_the_check_notices_what_envoy_does_not_take(tmp_path: Path) -> None:
     config = envoy.whole(parse(manifest()), places(tmp_path))
     config["static_resources"]["listeners"][0]["nonsense"] = True
     assert "nonsense" in validate(config, tmp_path)
+
+
+@settings(
+    max_examples=20, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
+@given(specs)
+def test_envoy_takes_any_valid_spec(tmp_path: Path, certificate: Pair, spec: dict[str, Any]) -> None:
+    mount(tmp_path / "server-tls", {"tls.crt": certificate.certificate, "tls.key": certificate.key})
+    mount(tmp_path / "client-ca", {"ca.crt": certificate.certificate})
+    assert validate(envoy.whole(parse(manifest(spec)), places(tmp_path, (1, 2), proxies=2)), tmp_path) == ""

@@ -78,7 +78,7 @@ def _signing_keys(jwks: Jwks) -> Config:
             "cache_duration": f"{jwks.cache_seconds}s",
             # Fetched ahead of need; while they cannot be had, calls without a known key are refused, and nothing else.
             "async_fetch": {"fast_listener": True},
-            "retry_policy": {"num_retries": 3},
+            "retry_policy": {"num_retries": 3, "retry_back_off": {"base_interval": "0.2s", "max_interval": "2s"}},
         }
     }
 

@@ -35,8 +35,9 @@ class Places:
     """The directory of the proxy's certificate: tls.crt, tls.key."""
     client_ca: str
     """The directory of the authorities of clients' certificates: ca.crt."""
-    internal_tls: str
-    """The directory of what proxies and brokers prove themselves to each other with: ca.crt, tls.crt, tls.key."""
+    internal_tls: str | None
+    """The directory of what proxies and brokers prove themselves to each other with: ca.crt, tls.crt, tls.key. None:
+    they never speak TLS."""
     api_keys: str
     """The directory of the file that is made of the clients' API keys."""
     system_ca: str = "/etc/ssl/certs/ca-certificates.crt"

@@ -7,9 +7,15 @@ from broker_operator.api.access import ClientCertificates, Tls
 from broker_operator.render.envoy.names import Config, typed
 from broker_operator.render.envoy.places import Places
 from broker_operator.render.envoy.sources import Sources
+from broker_operator.render.names import broker_host
 
 SERVER_SECRET = "server"  # noqa: S105 - a name
 CLIENT_CA_SECRET = "client-ca"  # noqa: S105 - a name
+INTERNAL_SECRET = "internal"  # noqa: S105 - a name
+INTERNAL_CA_SECRET = "internal-ca"  # noqa: S105 - a name
+
+_CLIENT = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+_SERVER = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 
 
 def from_clients(tls: Tls | None, protocols: list[str], places: Places, sources: Sources) -> Config:
@@ -23,27 +29,55 @@ def from_clients(tls: Tls | None, protocols: list[str], places: Places, sources:
     }
     context: Config = {"common_tls_context": common}
     if tls.client_ca_secret_name is not None:
-        authorities = {
-            "validation_context": {
-                "trusted_ca": {"filename": f"{places.client_ca}/ca.crt"},
-                "watched_directory": {"path": places.client_ca},
-            }
-        }
-        common["validation_context_sds_secret_config"] = sources.secret(CLIENT_CA_SECRET, authorities)
+        authorities = sources.secret(CLIENT_CA_SECRET, _authorities(places.client_ca))
+        common["validation_context_sds_secret_config"] = authorities
         # Also one that need not be shown must be signed by them.
         context["require_client_certificate"] = tls.client_certificates is not ClientCertificates.OPTIONAL
-    message = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-    return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": typed(message, **context)}}
+    return _socket(_SERVER, context)
 
 
 def to_brokers(cluster: BrokerCluster, places: Places, sources: Sources) -> Config:
-    """Fields of a cluster of brokers."""
-    return {}
+    """Fields of a cluster of brokers: where clients speak TLS, proxies and brokers prove themselves to each other."""
+    directory = places.internal_tls
+    if cluster.spec.proxy.tls is None or directory is None:
+        return {}
+    common = {**_mutual(directory, broker_host(cluster), sources), "alpn_protocols": ["h2"]}
+    return _socket(_CLIENT, {"common_tls_context": common, "sni": broker_host(cluster)})
 
 
 def from_brokers(cluster: BrokerCluster, places: Places, sources: Sources) -> Config:
-    """Fields of the filter chain on which brokers ask for quota."""
-    return {}
+    """Fields of the filter chain on which brokers ask for quota: the same the other way round."""
+    directory = places.internal_tls
+    if cluster.spec.proxy.tls is None or directory is None:
+        return {}
+    common = _mutual(directory, broker_host(cluster), sources)
+    return _socket(_SERVER, {"common_tls_context": common, "require_client_certificate": True})
+
+
+def _mutual(directory: str, name: str, sources: Sources) -> Config:
+    """Show our own certificate, and take only another that one of our authorities has signed for this name."""
+    matched = [{"san_type": "DNS", "matcher": {"exact": name}}]
+    return {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+        "tls_certificate_sds_secret_configs": [sources.secret(INTERNAL_SECRET, _certificate(directory))],
+        "combined_validation_context": {
+            "default_validation_context": {"match_typed_subject_alt_names": matched},
+            "validation_context_sds_secret_config": sources.secret(INTERNAL_CA_SECRET, _authorities(directory)),
+        },
+    }
+
+
+def _socket(message: str, context: Config) -> Config:
+    return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": typed(message, **context)}}
+
+
+def _authorities(directory: str) -> Config:
+    return {
+        "validation_context": {
+            "trusted_ca": {"filename": f"{directory}/ca.crt"},
+            "watched_directory": {"path": directory},
+        }
+    }
 
 
 def _certificate(directory: str) -> Config:

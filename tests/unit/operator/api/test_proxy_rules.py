@@ -10,6 +10,7 @@ from tests.support.clusters import KEY_SET, access, each, exact, limited, manife
 
 INLINE = "spec.proxy.authentication.jwt.jwks.inline"
 KEY = KEY_SET["keys"][0]
+ENCRYPTS = {"kty": "RSA", "use": "enc", "alg": "RSA-OAEP", "n": "AQAB", "e": "AQAB"}
 
 
 def proxy_of(spec: dict[str, Any]) -> Proxy:
@@ -66,8 +67,17 @@ def test_anyone_may_stand_next_to_others() -> None:
     assert proxy_of(access({"from": "Anyone"}, {"from": "Token"})).authorization.rules[0].clients[1].value is None
 
 
-def test_a_key_set_is_read() -> None:
-    assert proxy_of(with_key_set(json.dumps(KEY_SET))).authentication.jwt is not None
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [KEY],
+        [{**KEY, "alg": "ES256", "use": "sig"}, ENCRYPTS],
+        [{"kty": "RSA", "n": "AQAB", "e": "AQAB", "alg": "PS256"}],
+        [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "alg": "EdDSA"}],
+    ],
+)
+def test_a_key_set_is_read(keys: list[dict[str, Any]]) -> None:
+    assert proxy_of(with_key_set(json.dumps({"keys": keys}))).authentication.jwt is not None
 
 
 @pytest.mark.parametrize(
@@ -77,13 +87,18 @@ def test_a_key_set_is_read() -> None:
         ("[" * 60_000, "", "is not JSON"),
         ("[]", "", 'an object with a list "keys"'),
         ('{"keys": {}}', "", 'an object with a list "keys"'),
-        ('{"keys": []}', "", "not empty"),
+        ('{"keys": []}', "", "must have a key for signatures"),
+        (json.dumps({"keys": [ENCRYPTS]}), "", "must have a key for signatures"),
         ('{"keys": [5]}', ".keys[0]", "must be an object"),
         ('{"keys": [{"kty": ["EC"]}]}', ".keys[0]", "kty must be one of RSA, EC, OKP"),
         ('{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}', ".keys[0]", "kty must be one of RSA, EC, OKP"),
         ('{"keys": [{"kty": "RSA", "n": "AQAB"}]}', ".keys[0]", "e is required for kty RSA"),
         (json.dumps({"keys": [KEY, {**KEY, "d": "AQAB"}]}), ".keys[1]", "is a private key"),
+        (json.dumps({"keys": [KEY, {**ENCRYPTS, "d": "AQAB"}]}), ".keys[1]", "is a private key"),
         (json.dumps({"keys": [{**KEY, "y": 5}]}), ".keys[0]", "y is required for kty EC"),
+        (json.dumps({"keys": [{**KEY, "y": "a+b="}]}), ".keys[0]", "in base64url"),
+        (json.dumps({"keys": [{**KEY, "crv": ["P-256"]}]}), ".keys[0]", "crv must be one of P-256"),
+        (json.dumps({"keys": [{**KEY, "alg": "RS256"}]}), ".keys[0]", "alg must begin with ES"),
     ],
 )
 def test_what_is_no_key_set_is_refused(text: str, at: str, message: str) -> None:

@@ -1,5 +1,6 @@
 """The rendered Envoy configuration: what a running Envoy would take too long to show."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,16 @@ def test_the_version_changes_with_the_content_only(tmp_path: Path) -> None:
     assert version({}) == version({"broker": {"drainSeconds": 3}})
     assert version({}) != version(limited(each(1)))
     assert version(limited(each(1))) != version(limited(each(2)))
+
+
+def test_what_changes_often_of_access_is_not_in_the_listener(tmp_path: Path) -> None:
+    def listener(audience: str, key: str, origin: str) -> Any:
+        jwt = {"issuer": "https://issuer.example", "audiences": [audience], "jwks": {"inline": jwks(key)}}
+        proxy = {"authentication": {"jwt": jwt}, "grpcWeb": {"allowOrigins": [origin]}}
+        return files({"proxy": proxy}, tmp_path)["lds.json"]["resources"]
+
+    assert listener("a", "AQAB", "https://a.example") == listener("b", "AQAC", "https://b.example")
+
+
+def jwks(exponent: str) -> str:
+    return json.dumps({"keys": [{"kty": "RSA", "n": "AQAB", "e": exponent}]})

@@ -8,8 +8,19 @@ from typing import Any
 import pytest
 import yaml
 
+from broker.server.permissions import Action, Pattern, Rule, Source, Who
+from broker.server.permissions_file import parse as read_rules
 from broker_operator.api import BrokerCluster, parse
-from broker_operator.render import BROKER, PROXY, RenderSettings, address, render, selector
+from broker_operator.render import (
+    BROKER,
+    PROXY,
+    RenderSettings,
+    address,
+    internal_hosts,
+    internal_secret,
+    render,
+    selector,
+)
 from tests.support.clusters import each, limited, manifest, postgres
 from tests.unit.operator.render.test_golden import SETTINGS, SPECS
 
@@ -117,6 +128,21 @@ def test_changed_limits_restart_no_proxy() -> None:
     data = [objects(cluster)["ConfigMap", "orders-proxy"]["data"] for cluster in (before, after)]
     assert data[0]["envoy.json"] == data[1]["envoy.json"]
     assert data[0]["rds.json"] != data[1]["rds.json"]
+
+
+def test_pods_with_other_secrets_follow_another_configuration() -> None:
+    """Those that still run have not the Secret that the new one names."""
+    tls = [{"proxy": {"tls": {"secretName": name}}} for name in ("first", "second")]
+    keys = {"proxy": {"authentication": {"apiKeys": {"secretName": "first"}}}}
+    followed = []
+    for spec in ({}, limited(each(5)), *tls, keys):
+        made = objects(parse(manifest(spec)))
+        (config,) = [name for kind, name in made if kind == "ConfigMap" and "proxy" in name]
+        volumes = pods(parse(manifest(spec)))[PROXY]["spec"]["volumes"]
+        assert {"name": "config", "configMap": {"name": config}} in volumes
+        followed.append(config)
+    assert followed[:2] == ["orders-proxy"] * 2
+    assert len(set(followed)) == 4
 
 
 def test_a_volume_only_where_it_is_needed_and_two_brokers_never_share_one() -> None:
@@ -239,14 +265,70 @@ def test_the_database_is_in_a_file_that_follows_its_secret() -> None:
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_only_brokers_of_the_same_cluster_reach_the_port_of_peers(replicas: int) -> None:
     cluster = parse(manifest(postgres(replicas)))
-    everybody, peers = objects(cluster)["NetworkPolicy", "orders-broker"]["spec"]["ingress"]
-    assert "from" not in everybody
-    assert peers["from"] == [{"podSelector": {"matchLabels": selector(cluster, BROKER)}}]
-    open_to = [[port["port"] for port in rule["ports"]] for rule in (everybody, peers)]
-    ports = [port["containerPort"] for port in pods(cluster)[BROKER]["spec"]["containers"][0]["ports"]]
-    assert [*open_to[0], *open_to[1]] == ports, "every port of a broker is in the policy, once"
+    open_to = admitted(cluster, BROKER)
+    assert open_to == {8080: None, 50051: selector(cluster, PROXY), 50052: selector(cluster, BROKER)}
+    container = pods(cluster)[BROKER]["spec"]["containers"][0]
+    assert {port["containerPort"] for port in container["ports"]} == set(open_to), "every port is in the policy"
+    assert "--peers=dns:///orders-broker-headless:50052" in container["args"]
+
+
+@pytest.mark.parametrize("spec", [{}, {"storage": {"type": "Memory"}}, postgres(2)])
+def test_only_proxies_of_the_same_cluster_reach_its_brokers(spec: dict[str, Any]) -> None:
+    cluster = parse(manifest(spec))
+    assert admitted(cluster, BROKER)[50051] == selector(cluster, PROXY)
+    assert "--trust-proxy=yes" in pods(cluster)[BROKER]["spec"]["containers"][0]["args"]
+    assert admitted(cluster, PROXY) == {50051: None, 8080: None, 50053: selector(cluster, BROKER)}
+
+
+def admitted(cluster: BrokerCluster, component: str) -> dict[int, dict[str, str] | None]:
+    """Who may connect to which port of a component: pods of the namespace with these labels, or (None) everybody."""
+    spec = objects(cluster)["NetworkPolicy", f"orders-{component}"]["spec"]
+    assert spec["podSelector"]["matchLabels"] == selector(cluster, component)
+    assert spec["policyTypes"] == ["Ingress"]
+    found: dict[int, dict[str, str] | None] = {}
+    for rule in spec["ingress"]:
+        for port in rule["ports"]:
+            assert port["protocol"] == "TCP"
+            assert port["port"] not in found, "said once"
+            found[port["port"]] = rule["from"][0]["podSelector"]["matchLabels"] if "from" in rule else None
+            assert len(rule.get("from", [1])) == 1
+    return found
+
+
+def test_rules_of_authorization_are_followed_without_a_restart() -> None:
+    rule = {"name": "shop", "clients": [{"from": "APIKey", "value": "köln"}, {"from": "Anyone"}]}
+    keys = {"apiKeys": {"secretName": "keys"}}
+    clusters = [
+        parse(manifest({"proxy": {"authentication": keys, "authorization": {"rules": rules}}}))
+        for rules in ([], [rule])
+    ]
+    assert pods(clusters[0])[BROKER] == pods(clusters[1])[BROKER]
+    spec = pods(clusters[1])[BROKER]["spec"]
+    (mount,) = [mount for mount in spec["containers"][0]["volumeMounts"] if mount["name"] == "authorization"]
+    assert f"--authorization-file={mount['mountPath']}/authorization.json" in spec["containers"][0]["args"]
+    assert {"name": "authorization", "configMap": {"name": "orders-broker"}} in spec["volumes"]
+    texts = [objects(cluster)["ConfigMap", "orders-broker"]["data"]["authorization.json"] for cluster in clusters]
+    assert read_rules(texts[0]) == []
+    assert read_rules(texts[1]) == [
+        Rule((Who(Source.API_KEY, Pattern("köln")), Who(Source.ANYONE)), frozenset(Action), ())
+    ]
+
+
+def test_with_tls_proxies_and_brokers_have_the_same_certificate() -> None:
+    cluster = parse(manifest({"proxy": {"tls": {"secretName": "orders-tls"}}}))
+    secret = internal_secret(cluster, SETTINGS)
+    assert secret is not None
+    assert "data" not in secret
+    for component in (BROKER, PROXY):
+        spec = pods(cluster)[component]["spec"]
+        volumes = {one["name"]: one for one in spec["volumes"]}
+        mounts = {one["mountPath"]: volumes[one["name"]] for one in spec["containers"][0]["volumeMounts"]}
+        assert mounts["/etc/broker/internal-tls"]["secret"]["secretName"] == secret["metadata"]["name"]
     arguments = pods(cluster)[BROKER]["spec"]["containers"][0]["args"]
-    assert f"--peers=dns:///orders-broker-headless:{open_to[1][0]}" in arguments
+    assert "--tls-client-ca-file=/etc/broker/internal-tls/ca.crt" in arguments
+    assert internal_hosts(cluster) == ["orders-broker-headless.shop.svc", "*.orders-broker-headless.shop.svc"]
+    assert internal_secret(parse(manifest()), SETTINGS) is None
+    assert not any("tls" in argument for argument in pods(parse(manifest()))[BROKER]["spec"]["containers"][0]["args"])
 
 
 def test_what_clients_connect_to() -> None:

@@ -37,6 +37,8 @@ def test_nonsense_tells_nothing(text: str) -> None:
         ("", ""),
         ("nothing of interest\n", ""),
         (f"{REJECTED} no such field: 'x'\n{STAMP}[main] caught SIGTERM\n", "no such field: 'x'"),
+        (f'{REJECTED} in /a.json, no JSON (unexpected): "{{key: secret}}"\n', "in /a.json, no JSON (unexpected)"),
+        (f"{REJECTED} this is wrong: goo.gle/debugstr\nkey: secret\n}}\n", "this is wrong:"),
         (f"{REJECTED} the first\n{REJECTED} the last\n", "the last"),
         (
             f'{REJECTED} goo.gle/debugstr\nname: "b"\n{{"call": "x"}}\n}}\n: Proto constraint validation failed (x)\n',
