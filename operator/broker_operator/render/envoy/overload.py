@@ -38,11 +38,13 @@ def overload_manager(proxy: Proxy) -> Config:
             {"name": _HEAP, "typed_config": heap},
             {"name": _CONNECTIONS, "typed_config": connections},
         ],
-        # Calls whose buffers hold at least 2^18 bytes can be told apart, and are reset: the largest before others.
-        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 18},
+        # Calls whose buffers hold at least 2^16 bytes can be told apart, and are reset: the largest before others.
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 16},
         "actions": [
             _from("shrink_heap", 0.75),
-            _growing("reset_high_memory_stream", 0.75, 0.9),
+            # Envoy resets 50 calls whenever the share changes, and none while it stands still at its end: so early, and
+            # over a wide range.
+            _growing("reset_high_memory_stream", 0.5, 1.0),
             {**_growing("reduce_timeouts", 0.75, 0.9), "typed_config": _timeouts()},
             # New calls get UNAVAILABLE at once, and may go to another proxy; those under way can end.
             _from("stop_accepting_requests", 0.95),
