@@ -213,7 +213,7 @@ async def test_large_bodies_that_never_end_do_not_take_all_memory() -> None:
 async def test_subscribers_that_do_not_read_do_not_take_all_memory() -> None:
     opening = h.grpc_message(pb.SubscribeRequest(subject="s").SerializeToString())
     async with (
-        abused(growth=160 * MIB) as proxy,
+        abused(growth=256 * MIB) as proxy,
         connections(proxy, 10, generous=False) as clients,
     ):
         for client in clients:
