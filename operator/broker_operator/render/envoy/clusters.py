@@ -20,7 +20,7 @@ from broker_operator.render.envoy.places import Address, Places
 from broker_operator.render.envoy.sources import Sources
 
 DNS_REFRESH = "2s"
-ANSWER_WINDOW = 128 * 1024
+ANSWER_WINDOW = 65_535
 MAX_FRAMES = 1_000_000
 """Frames that wait to be sent to one broker."""
 

@@ -13,7 +13,7 @@ UPLOAD_WINDOW = 256 * 1024
 """Bytes of one call that a client may send ahead; whoever reads a whole message asks for more."""
 CONNECTION_WINDOW = 16 * 1024 * 1024
 """The same for all calls of a connection."""
-STREAM_BUFFER = 128 * 1024
+STREAM_BUFFER = 64 * 1024
 """Bytes that wait for a client who does not read, per call, before the broker is held back."""
 
 

@@ -17,6 +17,9 @@ SHARE_OF_LIMIT = Decimal("0.8")
 """The heap's, of the pod's memory limit. The rest is for the program, stacks, and what grows between two looks."""
 
 _MOST = 2**63 - 1
+_SPAN = 2
+"""Envoy measures up to so many times the bound; shares of the bound may be larger than 1 then."""
+
 _HEAP = "envoy.resource_monitors.fixed_heap"
 _CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"
 _SUFFIXES = {
@@ -28,7 +31,9 @@ _SUFFIXES = {
 
 def overload_manager(proxy: Proxy) -> Config:
     """Part of the bootstrap."""
-    heap = typed("envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=_heap(proxy))
+    heap = typed(
+        "envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig", max_heap_size_bytes=_SPAN * _heap(proxy)
+    )
     connections = typed(
         "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
         max_active_downstream_connections=proxy.connections.max_connections,
@@ -39,11 +44,13 @@ def overload_manager(proxy: Proxy) -> Config:
             {"name": _HEAP, "typed_config": heap},
             {"name": _CONNECTIONS, "typed_config": connections},
         ],
-        # Calls whose buffers hold at least 2^18 bytes can be told apart, and are reset: the largest before others.
-        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 18},
+        # Calls whose buffers hold at least 2^13 bytes can be told apart, and are reset: the largest before others.
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 13},
         "actions": [
             _from("shrink_heap", 0.75),
-            _growing("reset_high_memory_stream", 0.75, 0.9),
+            # Envoy resets 50 calls whenever the share changes, and none while it stands still at its end, which must be
+            # out of reach therefore.
+            _growing("reset_high_memory_stream", 0.6, 1.2),
             {**_growing("reduce_timeouts", 0.75, 0.9), "typed_config": _timeouts()},
             # New calls get UNAVAILABLE at once, and may go to another proxy; those under way can end.
             _from("stop_accepting_requests", 0.95),
@@ -65,11 +72,11 @@ def _bytes(amount: str) -> Decimal:
 
 
 def _from(action: str, pressure: float) -> Config:
-    return _action(action, {"threshold": {"value": pressure}})
+    return _action(action, {"threshold": {"value": pressure / _SPAN}})
 
 
 def _growing(action: str, begins: float, saturated: float) -> Config:
-    return _action(action, {"scaled": {"scaling_threshold": begins, "saturation_threshold": saturated}})
+    return _action(action, {"scaled": {"scaling_threshold": begins / _SPAN, "saturation_threshold": saturated / _SPAN}})
 
 
 def _action(action: str, trigger: Config) -> Config:
