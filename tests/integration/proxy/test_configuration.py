@@ -18,7 +18,7 @@ from broker_operator.kube import Kube
 from broker_operator.reconcile.proxies import Proxies
 from broker_operator.status import Observed, ProxyConfig
 from tests.support.clusters import each, limited, manifest
-from tests.support.envoy import Proxy, running_envoy
+from tests.support.envoy import Proxy, manager, running_envoy
 
 Files = dict[str, Any]
 
@@ -121,8 +121,9 @@ def no_domain(files: Files) -> None:
     files["rds.json"]["resources"][0]["virtual_hosts"][0]["domains"] = []
 
 
-def no_router(files: Files) -> None:
-    files["lds.json"]["resources"][0]["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"].pop()
+def router_first(files: Files) -> None:
+    filters = manager(files)["http_filters"]
+    filters.insert(0, filters.pop())
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def no_router(files: Files) -> None:
         (unknown_field, "no such field: 'nonsense'"),
         (unknown_enum, "unknown enum value: 'NOPE'"),
         (no_domain, "VirtualHostValidationError.Domains: value must contain at least 1 item(s)"),
-        (no_router, "is the last filter in a http filter chain"),
+        (router_first, "must be the last filter in a http filter chain"),
     ],
     ids=["unknown field", "unknown enum", "constraint", "listener"],
 )
