@@ -15,16 +15,12 @@ from broker_operator.render.envoy.names import (
     API_KEY_HEADER,
     CERTIFICATE_HEADER,
     CLIENT_HEADER,
-    COST_HEADER,
-    EXTRACTION,
+    HITS_HEADER,
     SERVICE,
+    SUBJECT_HEADER,
     TOKEN_HEADER,
     Config,
-    typed,
 )
-
-SUBJECT_OF_ONE, SUBJECT_OF_MANY = "subject", "messages.subject"
-"""The fields in which requests have their subjects."""
 
 HEADERS = {
     ClientSource.ADDRESS: ADDRESS_HEADER,
@@ -35,23 +31,9 @@ HEADERS = {
 }
 """Where the proxy has written down who the client is."""
 
-_ALL = "metadata.filter_metadata"
-_FIELDS = f"{_ALL}['{EXTRACTION}']"
-_NONE = "-"
-"""The value of what a request has not: all such requests share a bucket, or leaving it out would be a way around."""
-
-
-def _first_of(field: str, otherwise: str) -> str:
-    return f"'{field}' in {_FIELDS} && size({_FIELDS}['{field}']) > 0 ? {_FIELDS}['{field}'][0] : {otherwise}"
-
-
-def subject(otherwise: str) -> str:
-    """CEL: the subject of a request's first message. Envoy reads a list, which its plain actions take for nothing."""
-    first = _first_of(SUBJECT_OF_ONE, _first_of(SUBJECT_OF_MANY, f"'{otherwise}'"))
-    return f"!('{EXTRACTION}' in {_ALL}) ? '{otherwise}' : {first}"
-
-
-_COST = f"'{COST_HEADER}' in request.headers ? int(request.headers['{COST_HEADER}']) : 1"
+_NOBODY = "-"
+"""The client of a call that has none of what a rule tells clients by: all such calls share a bucket, or leaving it out
+would be a way around."""
 
 
 class Group(NamedTuple):
@@ -93,8 +75,9 @@ def _values(rule: Rule) -> tuple[str | None, ...]:
 def of_requests(rules: Sequence[Rule]) -> list[Config]:
     """What each request is counted by (`rate_limits`): a descriptor for each group that it fits."""
     return [
-        {"actions": list(_actions(f"group-{number}", rules[0])), "hits_addend": {"format": f"%CEL({_COST})%"}}
+        described
         for number, rules in enumerate(grouped(rules).values())
+        for described in _descriptions(f"group-{number}", rules[0])
     ]
 
 
@@ -113,9 +96,25 @@ def buckets(rules: Sequence[Rule], least: int) -> list[Config]:
 
 def for_service(rules: Sequence[Rule]) -> list[Config]:
     """What a rate-limit service is told of each request: for each rule its name, and what it counts requests by."""
-    return [
-        {"actions": list(_actions(rule.name, rule)), "hits_addend": {"format": f"%CEL({_COST})%"}} for rule in rules
-    ]
+    return [described for rule in rules for described in _descriptions(rule.name, rule)]
+
+
+def _descriptions(name: str, rule: Rule) -> Iterator[Config]:
+    """At most one of them becomes a descriptor: an action whose header is not there makes none."""
+    actions = list(_actions(name, rule))
+    if rule.client is None:
+        yield _counted(actions)
+        return
+    header = HEADERS[rule.client.from_]
+    yield _counted([*actions, _value_of(header, "client")])
+    if rule.client.from_ is not ClientSource.ADDRESS:
+        absent = {"name": header, "present_match": True, "invert_match": True}
+        nobody = {"descriptor_key": "client", "descriptor_value": _NOBODY, "headers": [absent]}
+        yield _counted([*actions, {"header_value_match": nobody}])
+
+
+def _counted(actions: list[Config]) -> Config:
+    return {"actions": actions, "hits_addend": {"format": f"%REQ({HITS_HEADER})%"}}
 
 
 def _actions(name: str, rule: Rule) -> Iterator[Config]:
@@ -129,10 +128,11 @@ def _actions(name: str, rule: Rule) -> Iterator[Config]:
             }
         }
     if rule.subject:
-        yield _expression("subject", subject(_NONE))
-    if rule.client:
-        header = HEADERS[rule.client.from_]
-        yield _expression("client", f"'{header}' in request.headers ? request.headers['{header}'] : '{_NONE}'")
+        yield _value_of(SUBJECT_HEADER, "subject")
+
+
+def _value_of(header: str, key: str) -> Config:
+    return {"request_headers": {"header_name": header, "descriptor_key": key}}
 
 
 def _entries(name: str, rule: Rule) -> Iterator[Config]:
@@ -157,12 +157,6 @@ def _methods(rule: Rule) -> str:
 def _paths(rule: Rule) -> str:
     service = SERVICE.replace(".", r"\.")
     return f"/{service}/({'|'.join(sorted(set(rule.methods)))})"
-
-
-def _expression(key: str, text: str) -> Config:
-    message = "envoy.extensions.rate_limit_descriptors.expr.v3.Descriptor"
-    config = typed(message, descriptor_key=key, text=text)
-    return {"extension": {"name": "envoy.rate_limit_descriptors.expr", "typed_config": config}}
 
 
 def _token_bucket(limit: Limit, least: int) -> Config:

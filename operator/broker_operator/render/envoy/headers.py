@@ -5,6 +5,8 @@ The values are made by CEL, which knows how to say "else". What could not stand 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from broker_operator.api import Proxy
 from broker_operator.render.envoy.access import TOKEN_PAYLOAD, TOKENS
 from broker_operator.render.envoy.names import (
@@ -12,7 +14,6 @@ from broker_operator.render.envoy.names import (
     CERTIFICATE_HEADER,
     CLIENT_HEADER,
     OWN_HEADERS,
-    QUOTA_HEADER,
     TOKEN_HEADER,
     Config,
     typed,
@@ -23,20 +24,20 @@ HEADERS = "envoy.filters.http.header_mutation"
 _URI, _DNS, _SUBJECT = (f"connection.{name}_peer_certificate" for name in ("uri_san", "dns_san", "subject"))
 
 
-def _unless_strange(value: str) -> str:
+def unless_strange(value: str) -> str:
     """CEL: the value, or nothing when it has control characters, which no header can carry."""
     return f"{value}.matches('^[^[:cntrl:]]+$') ? {value} : ''"
 
 
 _CERTIFICATE = (
-    f"!connection.mtls ? '' : has({_URI}) ? ({_unless_strange(_URI)}) : has({_DNS}) ? ({_unless_strange(_DNS)}) : "
-    f"{_unless_strange(_SUBJECT)}"
+    f"!connection.mtls ? '' : has({_URI}) ? ({unless_strange(_URI)}) : has({_DNS}) ? ({unless_strange(_DNS)}) : "
+    f"{unless_strange(_SUBJECT)}"
 )
 
 
 _CLAIMS = f"metadata.filter_metadata['{TOKENS}']['{TOKEN_PAYLOAD}']"
 _SUB = f"{_CLAIMS}['sub']"
-_TOKEN = f"'sub' in {_CLAIMS} && type({_SUB}) == string ? ({_unless_strange(_SUB)}) : ''"
+_TOKEN = f"'sub' in {_CLAIMS} && type({_SUB}) == string ? ({unless_strange(_SUB)}) : ''"
 
 
 def stripped() -> list[Config]:
@@ -53,33 +54,27 @@ def stripped() -> list[Config]:
 
 
 def filter_() -> Config:
-    """The HTTP filter that sets what the routes configure. Behind authentication, before what reads the headers."""
+    """The HTTP filter that sets what the routes configure. Behind what proves and reads, before what counts."""
     return {
         "name": HEADERS,
         "typed_config": typed("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"),
     }
 
 
-def mutations(proxy: Proxy, quota: str) -> Config:
-    """Per route: who the client is, and where and how brokers ask for quota, if they shall."""
+def mutations(proxy: Proxy, more: Iterable[Config]) -> Config:
+    """Per route: who the client is, and more."""
     # gRPC asks for it; a broker would cut off a call without.
     found = [set_header("te", "trailers"), set_header(ADDRESS_HEADER, "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")]
     rules = proxy.rate_limit.rules
     # All rules that tell clients by a header name the same one.
     counted_by = sorted({rule.client.header for rule in rules if rule.client and rule.client.header})
     found += [set_header(CLIENT_HEADER, f"%REQ({header})%") for header in counted_by]
-    if quota:
-        found.append(set_header(QUOTA_HEADER, quota))
     if proxy.tls is not None and proxy.tls.client_ca_secret_name is not None:
         found.append(set_header(CERTIFICATE_HEADER, f"%CEL({_CERTIFICATE})%"))
     if proxy.authentication.jwt is not None:
         found.append(set_header(TOKEN_HEADER, f"%CEL({_TOKEN})%"))
-    return {
-        HEADERS: typed(
-            "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
-            mutations={"request_mutations": found},
-        )
-    }
+    message = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
+    return {HEADERS: typed(message, mutations={"request_mutations": [*found, *more]})}
 
 
 def set_header(name: str, value: str) -> Config:

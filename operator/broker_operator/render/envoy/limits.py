@@ -8,8 +8,19 @@ asking the proxy that carried the call (see `quota`).
 from __future__ import annotations
 
 from broker_operator.api import Balancing, Proxy, RateLimitScope
-from broker_operator.render.envoy import descriptors, limit_service
-from broker_operator.render.envoy.names import EXTRACTION, LIMIT_SERVICE, RATE_LIMIT, SERVICE, UNREADABLE, Config, typed
+from broker_operator.render.envoy import descriptors, limit_service, subjects
+from broker_operator.render.envoy.headers import set_header
+from broker_operator.render.envoy.names import (
+    EXTRACTION,
+    HITS_HEADER,
+    LIMIT_SERVICE,
+    RATE_LIMIT,
+    SERVICE,
+    SUBJECT_HEADER,
+    UNREADABLE,
+    Config,
+    typed,
+)
 
 MAX_VALUES = 10_000
 """How many subjects (clients) have a bucket of their own at a time for one rule in one proxy. Too few, and touching
@@ -18,30 +29,8 @@ others refills a spent bucket."""
 _LOCAL_RATE_LIMIT = "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit"
 _RBAC = "envoy.extensions.filters.http.rbac.v3.RBAC"
 _OFF = typed("envoy.config.route.v3.FilterConfig", disabled=True)
-_FIELDS = {
-    "Publish": descriptors.SUBJECT_OF_ONE,
-    "Fetch": descriptors.SUBJECT_OF_ONE,
-    "Subscribe": descriptors.SUBJECT_OF_ONE,
-    "SubscribeBatch": descriptors.SUBJECT_OF_ONE,
-    "PublishBatch": descriptors.SUBJECT_OF_MANY,
-    "PublishStream": descriptors.SUBJECT_OF_MANY,
-}
 _UNLIMITED = 2**32 - 1
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
-
-
-def extraction_filter(descriptor_set: str) -> Config:
-    """The HTTP filter that reads subjects. Routes may switch it off."""
-    return {
-        "name": EXTRACTION,
-        "typed_config": typed(
-            "envoy.extensions.filters.http.grpc_field_extraction.v3.GrpcFieldExtractionConfig",
-            descriptor_set={"filename": descriptor_set},
-            extractions_by_method={
-                f"{SERVICE}.{method}": {"request_field_extractions": {field: {}}} for method, field in _FIELDS.items()
-            },
-        ),
-    }
 
 
 def limit_filter() -> Config:
@@ -56,17 +45,19 @@ def unreadable_filter() -> Config:
 
 def _refuse_unreadable() -> Config:
     """Per route: what Envoy takes for no protobuf, a broker may well read; it would count for no subject's limit."""
-    one = "|".join(method for method, field in _FIELDS.items() if field == descriptors.SUBJECT_OF_ONE)
+    one = "|".join(method for method, field in subjects.FIELDS.items() if field == subjects.OF_ONE)
     path = {"safe_regex": {"regex": rf"/{SERVICE.replace('.', '[.]')}/({one})"}}
-    read = {
-        "filter": EXTRACTION,
-        "path": [{"key": descriptors.SUBJECT_OF_ONE}],
-        "value": {"list_match": {"one_of": {"present_match": True}}},
-    }
-    not_read = {"not_rule": {"sourced_metadata": {"metadata_matcher": read}}}
-    unread = {"and_rules": {"rules": [{"url_path": {"path": path}}, not_read]}}
+    not_read = {"header": {"name": SUBJECT_HEADER, "present_match": True, "invert_match": True}}
+    unread = {"and_rules": {"rules": [not_read, {"url_path": {"path": path}}]}}
     policies = {"unreadable-subject": {"permissions": [unread], "principals": [{"any": True}]}}
     return {UNREADABLE: typed(f"{_RBAC}PerRoute", rbac={"rules": {"action": "DENY", "policies": policies}})}
+
+
+def noted(proxy: Proxy) -> list[Config]:
+    """Mutations of a call: what is counted, and balanced, by."""
+    by_subject = proxy.balancing is Balancing.SUBJECT or any(rule.subject for rule in proxy.rate_limit.rules)
+    hits = [set_header(HITS_HEADER, "1")] if proxy.rate_limit.rules else []
+    return [*([subjects.noted()] if by_subject else []), *hits]
 
 
 def everywhere(proxy: Proxy) -> Config:
@@ -87,7 +78,7 @@ def charged_by_brokers(proxy: Proxy) -> Config:
 
 def switched_off() -> Config:
     """Per route: neither read subjects nor limit. Requests are then not held until their first message is there."""
-    return {EXTRACTION: _OFF, RATE_LIMIT: _OFF, LIMIT_SERVICE: _OFF}
+    return {EXTRACTION: _OFF, UNREADABLE: _OFF, RATE_LIMIT: _OFF, LIMIT_SERVICE: _OFF}
 
 
 def _read_for_balancing_only(proxy: Proxy) -> Config:
@@ -97,13 +88,8 @@ def _read_for_balancing_only(proxy: Proxy) -> Config:
     return off
 
 
-def most_proxies(proxy: Proxy) -> int:
-    """How many proxies there may be at a time, but for an update."""
-    return proxy.autoscaling.max_replicas if proxy.autoscaling else proxy.replicas
-
-
 def _local(proxy: Proxy) -> Config:
-    rate_limit, proxies = proxy.rate_limit, most_proxies(proxy)
+    rate_limit, proxies = proxy.rate_limit, proxy.most
     # In scope Cluster a request costs as many tokens as there are proxies, and one more while an update rolls out; a
     # smaller bucket would let nothing through, ever.
     least = proxies + 1 if rate_limit.scope is RateLimitScope.CLUSTER and proxies > 1 else 1

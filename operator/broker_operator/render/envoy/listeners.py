@@ -7,12 +7,12 @@ from typing import Any
 from broker_operator.api import BrokerCluster
 from broker_operator.render.envoy import (
     access,
-    balancing,
     connections,
     headers,
     limit_service,
     limits,
     quota,
+    subjects,
     tls,
     web,
 )
@@ -95,9 +95,8 @@ def _clients(cluster: BrokerCluster, places: Places, sources: Sources, routing: 
             *web.filters(proxy),
             {"name": GRPC_STATS, "typed_config": _grpc_stats()},
             *access.filters(proxy.authentication, places, sources),
+            subjects.extraction_filter(places.descriptor_set),
             headers.filter_(),
-            limits.extraction_filter(places.descriptor_set),
-            *balancing.filters(),
             limits.unreadable_filter(),
             limits.limit_filter(),
             limit_service.limit_service_filter(proxy.rate_limit, sources),

@@ -10,12 +10,15 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from broker_operator.api import BrokerCluster, Proxy
-from broker_operator.render.envoy import limit_service, limits
+from broker_operator.render.envoy import limit_service, limits, subjects
+from broker_operator.render.envoy.headers import set_header
 from broker_operator.render.envoy.names import (
     ADMITTED_HEADER,
     ANSWER_CLUSTER,
     COST_HEADER,
+    HITS_HEADER,
     MANAGER,
+    QUOTA_HEADER,
     ROUTER,
     ROUTER_CONFIG,
     Config,
@@ -43,13 +46,22 @@ def manager(cluster: BrokerCluster, places: Places, sources: Sources, routing: C
         http_filters=[
             # An answer before the question was read to its end would close the connection.
             {"name": "envoy.filters.http.buffer", "typed_config": buffer},
-            limits.extraction_filter(places.descriptor_set),
+            subjects.extraction_filter(places.descriptor_set),
+            _noted(),
             limits.limit_filter(),
             limit_service.limit_service_filter(cluster.spec.proxy.rate_limit, sources),
             {"name": ROUTER, "typed_config": typed(ROUTER_CONFIG)},
         ],
         **sources.routes(routing),
     )
+
+
+def _noted() -> Config:
+    """A filter of another name than that of the clients' calls, which sets who the client is: here brokers say it."""
+    mutations = [subjects.noted(), set_header(HITS_HEADER, f"%REQ({COST_HEADER})%")]
+    message = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+    config = typed(message, mutations={"request_mutations": mutations})
+    return {"name": "brokercluster.questions", "typed_config": config}
 
 
 def answer_manager() -> Config:
@@ -69,15 +81,15 @@ def answer_address(places: Places) -> Config:
     return {"pipe": {"path": str(PurePosixPath(places.admin_socket).parent / "answers.sock"), "mode": 0o600}}
 
 
-def told(proxy: Proxy, places: Places) -> str:
-    """What brokers are told with each call: where to ask, and how; empty where there are no limits.
+def told(proxy: Proxy, places: Places) -> list[Config]:
+    """What brokers are told with each call: where to ask, and how; nothing where there are no limits.
 
     `;careful`: what is refused is counted all the same, so one is asked for first.
     """
     if not proxy.rate_limit.rules:
-        return ""
+        return []
     careful = ";careful" if proxy.rate_limit.service else ""
-    return f"%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:{places.quota.port}{careful}"
+    return [set_header(QUOTA_HEADER, f"%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%:{places.quota.port}{careful}")]
 
 
 def answer(proxy: Proxy) -> Config:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_operator.api import Balancing, BrokerCluster, Proxy
+from broker_operator.api import BrokerCluster, Proxy
 from broker_operator.render.envoy import access, balancing, headers, limits, quota
 from broker_operator.render.envoy.names import (
     BROKER_CLUSTER,
@@ -64,8 +64,8 @@ def routes(cluster: BrokerCluster, places: Places) -> Config:
 
 def _filters(proxy: Proxy, places: Places) -> Config:
     """What the HTTP filters do with calls to brokers."""
-    balanced = {} if proxy.balancing is Balancing.SUBJECT else balancing.switched_off()
-    return {**headers.mutations(proxy, quota.told(proxy, places)), **limits.everywhere(proxy), **balanced}
+    more = [*limits.noted(proxy), *quota.told(proxy, places)]
+    return {**headers.mutations(proxy, more), **limits.everywhere(proxy)}
 
 
 def _broker_routes(proxy: Proxy) -> list[Config]:
@@ -124,7 +124,7 @@ def _retry(retry_on: str) -> Config:
 
 
 def _unlimited(route: Config) -> Config:
-    return {**route, "typed_per_filter_config": {**limits.switched_off(), **balancing.switched_off()}}
+    return {**route, "typed_per_filter_config": limits.switched_off()}
 
 
 def _open(route: Config) -> Config:
