@@ -10,9 +10,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from broker.api import broker_pb2 as pb
 from tests.support.backend import backend_process, running_backend
 from tests.support.clusters import each, limited, total
 from tests.support.envoy import Caller, batch, caller, manager, running_envoy
+from tests.support.http2 import http2, request
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -242,3 +244,35 @@ async def test_subscribers_that_do_not_read_hold_back_no_other() -> None:
             assert (await stream.read()).body == body
         for one in [stream, *stuck]:
             one.cancel()
+
+
+async def test_a_connection_is_closed_when_it_has_had_no_call_for_its_idle_time() -> None:
+    async with running_backend() as backend:
+        spec = {"proxy": {"connections": {"idleSeconds": 1}}}
+        async with running_envoy(spec, [backend.port]) as proxy, caller(proxy.address) as subscriber:
+            stream = subscriber.subscribe("a")
+            await stream.initial_metadata()
+            async with http2(proxy.address) as idle:
+                assert await idle.end() == 0, "a GOAWAY without an error"
+            await subscriber.publish("a", b"still there")
+            assert (await stream.read()).body == b"still there"
+            stream.cancel()
+
+
+async def test_a_client_that_does_not_answer_pings_is_gone() -> None:
+    def impatient(files: dict[str, Any]) -> None:
+        manager(files)["http2_protocol_options"]["connection_keepalive"]["timeout"] = "0.5s"
+
+    async with running_backend() as backend:
+        spec = {"proxy": {"connections": {"keepaliveSeconds": 1}}}
+        async with running_envoy(spec, [backend.port], change=impatient) as proxy, caller(proxy.address) as other:
+            stream = other.subscribe("a")
+            await stream.initial_metadata()
+            async with http2(proxy.address, reads=False) as silent:
+                silent.send(
+                    request(1, "/broker.Broker/Subscribe", pb.SubscribeRequest(subject="a").SerializeToString())
+                )
+                await proxy.until_stat("http2.keepalive_timeout", 1)
+            await other.publish("a", b"still there")
+            assert (await stream.read()).body == b"still there"
+            stream.cancel()
