@@ -166,3 +166,19 @@ def test_a_changed_key_reaches_running_proxies(keyed: Cluster, client: Client) -
     )
     assert "OK" not in client.run("burst", keyed.address, "any", "1", with_key("key-of-alice"))
     assert [pod["metadata"]["uid"] for pod in keyed.pods("proxy")] == before
+
+
+def test_rules_let_each_client_do_only_what_they_allow_and_restart_nothing(keyed: Cluster, client: Client) -> None:
+    before = [pod["metadata"]["uid"] for part in ("broker", "proxy") for pod in keyed.pods(part)]
+    bob = {"from": "APIKey", "value": "bob"}
+    allowed = {"name": "bob", "clients": [bob], "subjects": [{"type": "Prefix", "value": "bobs-"}]}
+    keyed.patch({"proxy": {"authorization": {"rules": [allowed]}}})
+
+    def publishing(key: str, subject: str) -> set[str]:
+        return set(client.run("burst", keyed.address, subject, "1", with_key(key)))
+
+    denied = {"PERMISSION_DENIED NOT_AUTHORIZED"}
+    eventually(lambda: publishing("another-key", "bobs-own") == denied, "the rules hold", KUBELET_SECONDS)
+    assert publishing("key-of-bob", "bobs-own") == {"OK"}
+    assert publishing("key-of-bob", "others") == denied
+    assert [pod["metadata"]["uid"] for part in ("broker", "proxy") for pod in keyed.pods(part)] == before
