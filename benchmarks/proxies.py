@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.clocks import Watch, cpu_of
 from benchmarks.servers import Server
-from tests.support.envoy import Proxy, running_envoy
+from tests.support.envoy import Proxy, manager, running_envoy
 from tests.support.keys import keys
 from tests.support.tls import make_certificate
 
@@ -23,6 +23,7 @@ API_KEY_HEADER, API_KEY = "x-api-key", "benchmark"
 
 _ENOUGH = {"requests": 10_000_000, "unit": "Second"}
 SPECS: Mapping[str, Mapping[str, Any]] = {
+    "bare": {},
     "plain": {},
     "subject": {"proxy": {"balancing": "Subject"}},
     "everything": {
@@ -40,7 +41,8 @@ SPECS: Mapping[str, Mapping[str, Any]] = {
         }
     },
 }
-"""By name. Everything that can be asked of a proxy on the way of a call is in the last; limits are never reached."""
+"""By name. The first is the measure, with nothing of ours but the way to the broker. The last has all that can be
+asked of a proxy on the way of a call; limits are never reached."""
 
 
 @dataclasses.dataclass
@@ -69,7 +71,8 @@ def in_front(server: Server, name: str) -> Iterator[tuple[Server, int]]:
     """A proxy of this name before a server and its replica; where both are reached now, and the proxy's process id."""
     backends = [int(one.rpartition(":")[2]) for one in (server.target, server.other) if one]
     with asyncio.Runner() as runner, tempfile.TemporaryFile() as log:
-        running = running_envoy(SPECS[name], backends, secrets=_secrets(name), log=log)
+        change = _bare if name == "bare" else lambda _: None
+        running = running_envoy(SPECS[name], backends, secrets=_secrets(name), log=log, change=change)
         proxy = runner.run(running.__aenter__())
         try:
             runner.run(proxy.until_healthy(len(backends)))
@@ -77,6 +80,23 @@ def in_front(server: Server, name: str) -> Iterator[tuple[Server, int]]:
             yield dataclasses.replace(server, target=proxy.address, other=""), pid
         finally:
             runner.run(running.__aexit__(None, None, None))
+
+
+def _bare(files: dict[str, Any]) -> None:
+    """Leave a router, one route, and brokers."""
+    listener = files["lds.json"]["resources"][0]
+    del listener["listener_filters"], files["envoy.json"]["overload_manager"]
+    options = manager(files)
+    for name in ("access_log", "early_header_mutation_extensions"):
+        del options[name]
+    options["http_filters"] = options["http_filters"][-1:]
+    host = files["rds.json"]["resources"][0]["virtual_hosts"][0]
+    del host["typed_per_filter_config"]
+    host["routes"] = [
+        {"match": {"prefix": "/"}, "route": {name: route["route"][name] for name in ("cluster", "timeout")}}
+        for route in host["routes"]
+        if route["match"].get("path") == "/broker.Broker/Publish"
+    ]
 
 
 def _secrets(name: str) -> dict[str, dict[str, bytes]]:

@@ -18,6 +18,7 @@ CASES = [
         (Share(0.9, "direct-grpcio"),),
         proxy="everything",
     ),
+    Case("proxy-bare", "Publish, memory, through an Envoy that only routes", "native", "memory", BUSY, proxy="bare"),
     Case("proxy-plain", "Publish, memory, through Envoy with nothing on", "native", "memory", BUSY, proxy="plain"),
     Case(
         "proxy-everything",
