@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 import grpc
 
+T = TypeVar("T")
 Call = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
@@ -32,6 +34,8 @@ class FrameStream:
         self._queue: deque[bytes] = deque()
         self._more = asyncio.Event()
         self._cancelled = False
+        self._status: grpc.aio.AioRpcError | None = None
+        call.add_done_callback(self._note)
         self._writer = asyncio.create_task(self._write())
         self._reader = asyncio.create_task(self._read())
 
@@ -66,9 +70,29 @@ class FrameStream:
             while isinstance(answer := await self._call.read(), bytes):  # otherwise it is EOF
                 self._answered(answer)
         except grpc.aio.AioRpcError as error:
-            status = error
+            status = self._status or error
         finally:
             self._call.cancel()
             self._writer.cancel()
             if not self._cancelled:
                 self._ended(status)
+
+    def _note(self, _: Any) -> None:
+        """Remember how the server ended the call: gRPC puts INTERNAL in its place when a write fails afterwards.
+
+        https://github.com/grpc/grpc/issues/36066
+        """
+        call = self._call
+        if self._status is None and (code := _now(call.code())) is not grpc.StatusCode.OK:
+            begin, end = _now(call.initial_metadata()), _now(call.trailing_metadata())
+            self._status = grpc.aio.AioRpcError(code, begin, end, details=_now(call.details()))
+
+
+def _now(asked: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns that has nothing to wait for: those of a call that has ended."""
+    try:
+        asked.send(None)
+    except StopIteration as returned:
+        result: T = returned.value
+        return result
+    raise RuntimeError("the call has not ended")

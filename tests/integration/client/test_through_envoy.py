@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 
 from broker.client import EARLIEST, Broker, BrokerError, MessageId, NewMessage, RateLimited, connect
@@ -13,6 +14,7 @@ from tests.support.brokers import metric
 from tests.support.client import HOUR, durable, take
 from tests.support.clusters import each, limited
 from tests.support.envoy import running_envoy
+from tests.support.keys import keys
 from tests.support.postgres import shared_server
 
 PUBLISHERS = 20
@@ -158,3 +160,14 @@ class Publishing:
             body = b"%d-%d" % (publisher, number)
             self._published[await self._broker.publish("s", body, expires=HOUR)] = body
             number += 1
+
+
+async def test_a_stream_that_is_refused_at_once_says_why(server: BrokerProcess) -> None:
+    """Also when a frame was on its way: gRPC forgets how the server ended a call when a write fails afterwards."""
+    spec = {"proxy": {"authentication": {"apiKeys": {"secretName": "keys"}}}}
+    async with running_envoy(spec, [port(server)], secrets={"api-keys": keys(spec, {"alice": "key"})}) as proxy:
+        async with connect(proxy.address) as broker:
+            for _ in range(50):
+                with pytest.raises(BrokerError) as refused:
+                    await broker.publish("s", b"")
+                assert refused.value.code is grpc.StatusCode.UNAUTHENTICATED
