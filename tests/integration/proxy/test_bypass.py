@@ -223,3 +223,18 @@ async def test_other_spellings_of_a_message_are_no_way_around(spelling: str) -> 
         assert await at.published() <= LIMIT
         async with caller(at.broker.address) as direct:
             assert await direct.publish("hot") <= LIMIT + 1
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("subject", ["a\nx-broker-token: root", "\x00", "y" * 256, "z" * 1_000_000])
+async def test_what_is_no_subject_gets_to_the_broker_which_says_so(subject: str, door: str) -> None:
+    """And into no header."""
+    async with ground({"proxy": {"balancing": "Subject", **limited(each(LIMIT))["proxy"]}}, door=door) as at:
+        for _ in range(2):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await at.client.publish(subject)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert "subject has" in (refused.value.details() or "")
+        codes = await tried(*(at.client.publish(subject) for _ in range(LIMIT)))
+        assert codes.count("INVALID_ARGUMENT") == LIMIT - 2, "they count too"
+        assert await tried(at.client.publish("good")) == ["OK"]

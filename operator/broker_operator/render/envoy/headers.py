@@ -24,20 +24,20 @@ HEADERS = "envoy.filters.http.header_mutation"
 _URI, _DNS, _SUBJECT = (f"connection.{name}_peer_certificate" for name in ("uri_san", "dns_san", "subject"))
 
 
-def unless_strange(value: str) -> str:
+def _unless_strange(value: str) -> str:
     """CEL: the value, or nothing when it has control characters, which no header can carry."""
     return f"{value}.matches('^[^[:cntrl:]]+$') ? {value} : ''"
 
 
 _CERTIFICATE = (
-    f"!connection.mtls ? '' : has({_URI}) ? ({unless_strange(_URI)}) : has({_DNS}) ? ({unless_strange(_DNS)}) : "
-    f"{unless_strange(_SUBJECT)}"
+    f"!connection.mtls ? '' : has({_URI}) ? ({_unless_strange(_URI)}) : has({_DNS}) ? ({_unless_strange(_DNS)}) : "
+    f"{_unless_strange(_SUBJECT)}"
 )
 
 
 _CLAIMS = f"metadata.filter_metadata['{TOKENS}']['{TOKEN_PAYLOAD}']"
 _SUB = f"{_CLAIMS}['sub']"
-_TOKEN = f"'sub' in {_CLAIMS} && type({_SUB}) == string ? ({unless_strange(_SUB)}) : ''"
+_TOKEN = f"'sub' in {_CLAIMS} && type({_SUB}) == string ? ({_unless_strange(_SUB)}) : ''"
 
 
 def stripped() -> list[Config]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_operator.render.envoy.headers import set_header, unless_strange
+from broker_operator.render.envoy.headers import set_header
 from broker_operator.render.envoy.names import EXTRACTION, SERVICE, SUBJECT_HEADER, Config, typed
 
 OF_ONE, OF_MANY = "subject", "messages.subject"
@@ -20,9 +20,15 @@ _ALL = "metadata.filter_metadata"
 _READ = f"{_ALL}['{EXTRACTION}']"
 
 
+_INVALID = "x" * 256
+"""Stands for every subject that cannot be one: too long itself. It keeps them out of headers, where they would do harm,
+and lets them go on to the broker, which says what is wrong with them."""
+
+
 def _first_of(field: str, otherwise: str) -> str:
     first = f"{_READ}['{field}'][0]"
-    return f"'{field}' in {_READ} && size({_READ}['{field}']) > 0 ? ({unless_strange(first)}) : {otherwise}"
+    valid = f"size({first}) < 256 && {first}.matches('^[^[:cntrl:]]+$') ? {first} : '{_INVALID}'"
+    return f"'{field}' in {_READ} && size({_READ}['{field}']) > 0 ? ({valid}) : {otherwise}"
 
 
 _SUBJECT = f"!('{EXTRACTION}' in {_ALL}) ? '' : {_first_of(OF_ONE, _first_of(OF_MANY, repr('')))}"
@@ -44,5 +50,5 @@ def extraction_filter(descriptor_set: str) -> Config:
 
 
 def noted() -> Config:
-    """A mutation behind that filter: no header where no subject could be read, or none that is one."""
+    """A mutation behind that filter: no header where no subject could be read."""
     return set_header(SUBJECT_HEADER, f"%CEL({_SUBJECT})%")
