@@ -62,19 +62,9 @@ def _client_options(command: argparse.ArgumentParser) -> None:
         "--timeout", metavar="TIME", type=values.timeout, default="10s", help="how long a call may take (default: 10s)"
     )
     for name, text in (
-        ("ca", "speak TLS, and trust servers whose certificate is signed by one of these authorities"),
-        ("cert", "speak TLS, and show this certificate to the server"),
-        ("key", "the private key of --tls-cert"),
-    ):
-        variable = f"BROKERCTL_TLS_{name.upper()}"
-        command.add_argument(
-            f"--tls-{name}",
-            metavar="FILE",
-            type=Path,
-            default=os.environ.get(variable) or None,
-            help=f"{text}; in PEM (default: ${variable}, or none)",
-        )
-    for name, text in (
+        ("tls-ca", "speak TLS, and trust servers whose certificate is signed by one of these authorities; in PEM"),
+        ("tls-cert", "speak TLS, and show this certificate to the server; in PEM"),
+        ("tls-key", "the private key of --tls-cert; in PEM"),
         ("token-file", "a file with a token (JWT) that says who you are; it is read again when it changes"),
         ("api-key-file", "a file with an API key that says who you are"),
     ):

@@ -20,6 +20,7 @@ from broker_operator.render.envoy.names import (
 )
 
 HEADERS = "envoy.filters.http.header_mutation"
+MESSAGE = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 
 _URI, _DNS, _SUBJECT = (f"connection.{name}_peer_certificate" for name in ("uri_san", "dns_san", "subject"))
 
@@ -53,12 +54,12 @@ def stripped() -> list[Config]:
     ]
 
 
-def filter_() -> Config:
-    """The HTTP filter that sets what the routes configure. Behind what proves and reads, before what counts."""
-    return {
-        "name": HEADERS,
-        "typed_config": typed("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"),
-    }
+def filter_(name: str = HEADERS, **mutations: list[Config]) -> Config:
+    """An HTTP filter that sets headers. The one of clients' calls sets what the routes configure under its name; it is
+    behind what proves and reads, and before what counts.
+    """
+    config = typed(MESSAGE, mutations=mutations) if mutations else typed(MESSAGE)
+    return {"name": name, "typed_config": config}
 
 
 def mutations(proxy: Proxy, more: Iterable[Config]) -> Config:
@@ -73,8 +74,7 @@ def mutations(proxy: Proxy, more: Iterable[Config]) -> Config:
         found.append(set_header(CERTIFICATE_HEADER, f"%CEL({_CERTIFICATE})%"))
     if proxy.authentication.jwt is not None:
         found.append(set_header(TOKEN_HEADER, f"%CEL({_TOKEN})%"))
-    message = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute"
-    return {HEADERS: typed(message, mutations={"request_mutations": [*found, *more]})}
+    return {HEADERS: typed(f"{MESSAGE}PerRoute", mutations={"request_mutations": [*found, *more]})}
 
 
 def set_header(name: str, value: str) -> Config:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from broker_operator.api import FailureMode, RateLimit
-from broker_operator.render.envoy import descriptors
+from broker_operator.render.envoy import descriptors, headers
 from broker_operator.render.envoy.names import LIMIT_SERVICE, LIMIT_SERVICE_CLUSTER, Config, typed
 from broker_operator.render.envoy.places import Address
 from broker_operator.render.envoy.sources import Sources
 
 _FILTER = "envoy.extensions.filters.http.ratelimit.v3.RateLimit"
 _PER_ROUTE = "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute"
-_NOTHING = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+_NOTHING = headers.MESSAGE
 """A filter that does nothing where it is not told what to do."""
 
 

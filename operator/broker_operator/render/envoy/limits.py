@@ -7,7 +7,7 @@ asking the proxy that carried the call (see `quota`).
 
 from __future__ import annotations
 
-from broker_operator.api import Balancing, Proxy, RateLimitScope
+from broker_operator.api import Balancing, Proxy, RateLimit, RateLimitScope
 from broker_operator.render.envoy import descriptors, limit_service, subjects
 from broker_operator.render.envoy.headers import set_header
 from broker_operator.render.envoy.names import (
@@ -55,7 +55,7 @@ def _refuse_unreadable() -> Config:
 
 def noted(proxy: Proxy) -> list[Config]:
     """Mutations of a call: what is counted, and balanced, by."""
-    by_subject = proxy.balancing is Balancing.SUBJECT or any(rule.subject for rule in proxy.rate_limit.rules)
+    by_subject = proxy.balancing is Balancing.SUBJECT or _by_subject(proxy.rate_limit)
     hits = [set_header(HITS_HEADER, "1")] if proxy.rate_limit.rules else []
     return [*([subjects.noted()] if by_subject else []), *hits]
 
@@ -65,10 +65,14 @@ def everywhere(proxy: Proxy) -> Config:
     rate_limit = proxy.rate_limit
     if not rate_limit.rules:
         return _read_for_balancing_only(proxy)
-    readable = _refuse_unreadable() if any(rule.subject for rule in rate_limit.rules) else {}
+    readable = _refuse_unreadable() if _by_subject(rate_limit) else {}
     if rate_limit.service is not None:
         return {**readable, RATE_LIMIT: _OFF, LIMIT_SERVICE: limit_service.questions(rate_limit)}
     return {**readable, RATE_LIMIT: _local(proxy), LIMIT_SERVICE: _OFF}
+
+
+def _by_subject(rate_limit: RateLimit) -> bool:
+    return any(rule.subject for rule in rate_limit.rules)
 
 
 def charged_by_brokers(proxy: Proxy) -> Config:

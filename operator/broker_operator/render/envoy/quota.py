@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from broker_operator.api import BrokerCluster, Proxy
-from broker_operator.render.envoy import limit_service, limits, subjects
+from broker_operator.render.envoy import headers, limit_service, limits, subjects
 from broker_operator.render.envoy.headers import set_header
 from broker_operator.render.envoy.names import (
     ADMITTED_HEADER,
@@ -59,9 +59,7 @@ def manager(cluster: BrokerCluster, places: Places, sources: Sources, routing: C
 def _noted() -> Config:
     """A filter of another name than that of the clients' calls, which sets who the client is: here brokers say it."""
     mutations = [subjects.noted(), set_header(HITS_HEADER, f"%REQ({COST_HEADER})%")]
-    message = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
-    config = typed(message, mutations={"request_mutations": mutations})
-    return {"name": "brokercluster.questions", "typed_config": config}
+    return headers.filter_("brokercluster.questions", request_mutations=mutations)
 
 
 def answer_manager() -> Config:

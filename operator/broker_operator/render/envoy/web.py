@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from broker_operator.api import GrpcWeb, Proxy
+from broker_operator.render.envoy import headers
 from broker_operator.render.envoy.names import BROKER_CLUSTER, Config, typed
 
 CORS = "envoy.filters.http.cors"
@@ -37,7 +38,7 @@ def filters(proxy: Proxy) -> list[Config]:
         return []
     return [
         {"name": CORS, "typed_config": typed("envoy.extensions.filters.http.cors.v3.Cors")},
-        {"name": _STATUS, "typed_config": _exact_status()},
+        _exact_status(),
         {"name": GRPC_WEB, "typed_config": typed("envoy.extensions.filters.http.grpc_web.v3.GrpcWeb")},
     ]
 
@@ -46,8 +47,7 @@ def _exact_status() -> Config:
     """The next filter knows the HTTP status of a refusal only and takes 429 for UNAVAILABLE, which clients retry."""
     value = f"%CEL(response.headers[':status'] == '429' ? '{_EXHAUSTED}' : {_GRPC_STATUS})%"
     change = {"append": {"header": {"key": "grpc-status", "value": value}, "append_action": "OVERWRITE_IF_EXISTS"}}
-    message = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
-    return typed(message, mutations={"response_mutations": [change]})
+    return headers.filter_(_STATUS, response_mutations=[change])
 
 
 def reachable(routing: Config, proxy: Proxy) -> Config:
